@@ -1,0 +1,40 @@
+# `make demo` and `make test` are the two commands; each sets up what it needs in .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.setup-stamp
+
+.PHONY: help setup demo test check sim bench clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Headrace needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.11 ...")'
+	@echo "setting up $(VENV) (a minute or two the first time)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --constraint constraints.txt --editable '.[dev]'
+	@touch $(STAMP)
+
+setup: $(STAMP) ## make the environment in .venv, with the headrace command in it
+
+demo: setup ## four organisations, real data, one node killed and back: under three minutes
+	@$(BIN)/headrace demo
+
+check: setup ## ruff, mypy --strict, import linter
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+test: check ## all checks and tests, under ten minutes on two cores
+	@$(BIN)/python -m pytest -n 2
+
+sim: setup ## the long simulations
+	@$(BIN)/python -m tests.sim --seeds 0..2000
+
+bench: setup ## the micro benchmarks and the published cluster run
+	@$(BIN)/python -m pytest bench/micro --benchmark-enable --benchmark-only -p no:xdist
+	@$(BIN)/headrace bench cluster --workload send_payment --seconds 60
+
+clean: ## remove the environment and caches
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,1 @@
+"""Benchmarks: open-loop load on a cluster, measured and reported."""

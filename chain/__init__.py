@@ -1,0 +1,1 @@
+"""The node: types, storage, network, pool, pipeline, JSON-RPC and the command line around the consensus core."""

@@ -1,0 +1,1 @@
+"""What the chain is made of: transactions, proposals, blocks, receipts, votes' subjects, genesis, proofs."""

@@ -1,0 +1,1 @@
+"""The contract language, its runtime, the system contract and the contract suites."""

@@ -1,0 +1,1 @@
+"""Deterministic multi-contract execution: the bytes of serial execution, on any number of executor processes."""

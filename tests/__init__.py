@@ -1,0 +1,1 @@
+"""Tests: unit, paper rules, properties, simulation, scenarios, integration, whole processes, architecture."""
