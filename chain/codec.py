@@ -16,7 +16,7 @@ import msgspec
 from chain.errors import DecodeError
 from chain.types import MESSAGE_BYTES_MAX, Digest
 
-Value: TypeAlias = "None | bool | int | bytes | str | tuple[Value, ...]"
+Value: TypeAlias = "bool | int | bytes | str | tuple[Value, ...] | None"
 
 INTEGER_BITS_MAX: Final = 256
 VALUE_DEPTH_MAX: Final = 16

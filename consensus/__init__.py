@@ -1,1 +1,1 @@
-"""PBFT as a pure state machine: `Replica.step(event, now) -> [effect]`; no clock, socket, randomness, disk or logging."""
+"""PBFT as a pure state machine: `Replica.step(event, now) -> [effect]`; no clock, socket, randomness or disk inside."""

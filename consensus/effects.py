@@ -34,7 +34,11 @@ class ProposalRecord(Record, frozen=True, kw_only=True, tag=2):
 
 
 class CertificateRecord(Record, frozen=True, kw_only=True, tag=3):
-    """A prepared (PREPARE) or ordered (COMMIT) certificate."""
+    """A prepared (PREPARE), ordered (COMMIT) or block (CHECKPOINT) certificate.
+
+    The last is written with the first vote that follows it: a vote beyond the window of the last *stored* block is then
+    explained by the journal itself, and after a restart the block is certified without asking anybody.
+    """
 
     certificate: Certificate
 

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import Final, Generic, TypeAlias, TypeVar
+from typing import Final, Generic, TypeAlias, TypeVar, assert_never
 
-from chain.codec import Record, encode
-from chain.model.block import Certificate, Proposal
+from chain.codec import Record, encode, tagged_digest
+from chain.model.block import Certificate, Proposal, proposal_digest
 from chain.types import Digest, Height, ValidatorId, View
 
 TAG_VOTE: Final = b"headrace/vote/1"
+TAG_VIEW_CHANGE: Final = b"headrace/view-change/1"
+TAG_NEW_VIEW: Final = b"headrace/new-view/1"
+TAG_STATUS: Final = b"headrace/status/1"
 VIEW_MAX: Final = 2**48  # no arithmetic on views can overflow a 64-bit integer
 
 
@@ -89,7 +92,48 @@ class Status(Record, frozen=True, kw_only=True):
 
 
 Message: TypeAlias = PrePrepare | Prepare | Commit | Checkpoint | ViewChange | NewView | Status
-M = TypeVar("M", bound=Message)
+M = TypeVar("M", bound=Message, covariant=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """What the signature of one message covers, besides the domain tag and the chain id."""
+
+    kind: MessageType
+    view: View
+    height: Height
+    digest: Digest
+
+    def signing_bytes(self, chain_id: bytes) -> bytes:
+        return signing_bytes(
+            chain_id=chain_id, kind=self.kind, view=self.view, height=self.height, digest=self.digest
+        )  # fmt: skip
+
+
+def subject(message: Message) -> Subject:
+    """The subject of `message`. A view-change, new-view or status is covered whole, by the digest of its encoding."""
+    match message:
+        case PrePrepare(view=view, proposal=proposal):
+            return _subject(MessageType.PRE_PREPARE, view, proposal.height, proposal_digest(proposal))
+        case Prepare(view=view, height=height, digest=digest):
+            return _subject(MessageType.PREPARE, view, height, digest)
+        case Commit(view=view, height=height, digest=digest):
+            return _subject(MessageType.COMMIT, view, height, digest)
+        case Checkpoint(height=height, digest=digest):
+            return _subject(MessageType.CHECKPOINT, 0, height, digest)
+        case ViewChange(view=view, stable=stable):
+            height = 0 if stable is None else stable.height
+            return _subject(MessageType.VIEW_CHANGE, view, height, tagged_digest(TAG_VIEW_CHANGE, encode(message)))
+        case NewView(view=view):
+            return _subject(MessageType.NEW_VIEW, view, 0, tagged_digest(TAG_NEW_VIEW, encode(message)))
+        case Status(view=view, certified=certified):
+            return _subject(MessageType.STATUS, view, certified, tagged_digest(TAG_STATUS, encode(message)))
+        case _:
+            assert_never(message)
+
+
+def _subject(kind: MessageType, view: int, height: int, digest: bytes) -> Subject:
+    return Subject(kind=kind, view=View(view), height=Height(height), digest=Digest(digest))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,14 +147,15 @@ class Signed(Generic[M]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verified(Generic[M]):
-    """Made only by `consensus.verification` (and by the replica for its own messages)."""
+    """Made only by `consensus.verification` (and by `consensus.safety` for the replica's own messages)."""
 
     sender: ValidatorId
     message: M
     signature: bytes
+    digest: Digest | None = None  # of the signed subject, where verification has computed it: saves doing it twice
 
 
 __all__ = [
     "TAG_VOTE", "VIEW_MAX", "Checkpoint", "Commit", "Digest", "Message", "MessageType", "NewView", "PrePrepare",
-    "Prepare", "Signed", "SignedViewChange", "Status", "Verified", "ViewChange", "signing_bytes",
+    "Prepare", "Signed", "SignedViewChange", "Status", "Subject", "Verified", "ViewChange", "signing_bytes", "subject",
 ]  # fmt: skip

@@ -1,0 +1,255 @@
+"""The node's own configuration, `node.toml`: frozen dataclasses, one a table, every field with unit and range."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import tomli_w
+
+from chain.config.fields import check_table, choice, hex_bytes, host, integer, read_table, refuse, text, write_table
+from chain.errors import ConfigError
+from chain.types import ADDRESS_BYTES
+
+CONFIG_BYTES_MAX: Final = 1024 * 1024
+PEERS_MAX: Final = 99
+ROLES: Final = ("bank", "agency", "regulator")
+_MIB: Final = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentityConfig:
+    """Who runs this node."""
+
+    name: str = text("node's name, unique in the consortium")
+    organisation: str = text("organisation that runs the node")
+    role: str = choice("organisation's role", allowed=ROLES)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PathsConfig:
+    """Files and folders; a relative path starts at the folder of node.toml (`NodeConfig.path` joins them)."""
+
+    genesis: str = text("genesis file", default="genesis.json")
+    data: str = text("folder of the node's databases", default="data")
+    tls_key: str = text("key of the node's certificate, PEM", default="tls.key")
+    tls_certificate: str = text("node's certificate, PEM", default="tls.crt")
+    ca_certificate: str = text("consortium CA's certificate, PEM", default="ca.crt")
+    validator_key: str = text("key that signs votes", default="validator.key")
+    log: str = text("log file, JSON lines", default="node.log")
+    pid: str = text("file with the running node's process id", default="node.pid")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointConfig:
+    """A host and a TCP port."""
+
+    host: str = host("host", default="127.0.0.1")
+    port: int = integer("port", low=1, high=65_535, unit="port numbers")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RpcConfig(EndpointConfig):
+    """Where applications connect (JSON-RPC, metrics)."""
+
+    connections_max: int = integer("open connections", low=1, high=100_000, unit="connections", default=1_024)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayConfig(EndpointConfig):
+    """Where other nodes connect (mutual TLS)."""
+
+    link_delay_ms: int = integer("delay added to every sent frame", low=0, high=10_000, unit="milliseconds", default=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerConfig:
+    """Another node of the consortium."""
+
+    validator: bytes = hex_bytes("validator id", length=ADDRESS_BYTES)
+    name: str = text("node's name")
+    host: str = host("host")
+    port: int = integer("gateway port", low=1, high=65_535, unit="port numbers")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutorConfig:
+    """The processes that run transactions."""
+
+    count: int = integer("executors", low=1, high=64, unit="processes", default=1)
+    mode: str = choice("execution", allowed=("parallel", "serial"), default="parallel")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolConfig:
+    """Limits of the transaction pool; what exceeds them is refused, nothing accepted is lost."""
+
+    transactions_max: int = integer("pool size", low=1, high=10_000_000, unit="transactions", default=100_000)
+    bytes_max: int = integer("pool size", low=_MIB, high=65_536 * _MIB, unit="bytes", default=256 * _MIB)
+    pooled_ms_max: int = integer(
+        "time in the pool after which a transaction is sent to all and the leader is suspected",
+        low=100, high=600_000, unit="milliseconds", default=3_000,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsensusConfig:
+    """Local timers; none of them changes what is agreed on."""
+
+    view_timeout_ms: int = integer(
+        "time without an ordered proposal before a view change", low=100, high=600_000, unit="milliseconds",
+        default=2_000,
+    )  # fmt: skip
+    view_timeout_ms_max: int = integer(
+        "cap of the growing view time-out", low=100, high=600_000, unit="milliseconds", default=30_000
+    )
+    retransmit_ms: int = integer(
+        "pause between repeats of the status while work is outstanding", low=20, high=60_000, unit="milliseconds",
+        default=500,
+    )  # fmt: skip
+    block_interval_ms: int = integer(
+        "longest wait of the leader for a fuller block while others are in flight", low=0, high=60_000,
+        unit="milliseconds", default=50,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CryptoConfig:
+    """Signature checking."""
+
+    threads: int = integer("threads that check signatures", low=1, high=64, unit="threads", default=2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogConfig:
+    """The node's log."""
+
+    level: str = choice("lowest level that is written", allowed=("debug", "info", "warning", "error"), default="info")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeConfig:
+    """All of node.toml. `folder` is where it lies."""
+
+    folder: Path
+    node: IdentityConfig
+    rpc: RpcConfig
+    gateway: GatewayConfig
+    peers: tuple[PeerConfig, ...]
+    paths: PathsConfig = field(default_factory=PathsConfig)
+    executor: ExecutorConfig = field(default_factory=ExecutorConfig)
+    pool: PoolConfig = field(default_factory=PoolConfig)
+    consensus: ConsensusConfig = field(default_factory=ConsensusConfig)
+    crypto: CryptoConfig = field(default_factory=CryptoConfig)
+    log: LogConfig = field(default_factory=LogConfig)
+
+    def path(self, name: str) -> Path:
+        """The path of a field of `paths`, for example `config.path("tls_key")`."""
+        relative: str = getattr(self.paths, name)
+        return self.folder / relative
+
+
+TABLES: Final[dict[str, type[Any]]] = {
+    "node": IdentityConfig,
+    "rpc": RpcConfig,
+    "gateway": GatewayConfig,
+    "paths": PathsConfig,
+    "executor": ExecutorConfig,
+    "pool": PoolConfig,
+    "consensus": ConsensusConfig,
+    "crypto": CryptoConfig,
+    "log": LogConfig,
+}
+
+
+def parse_node_config(document: Mapping[str, Any], *, folder: Path) -> NodeConfig:
+    """The configuration in a parsed TOML document.
+
+    Raises:
+        ConfigError: names the field, its value and what would be right.
+    """
+    for key in document:
+        if key not in TABLES and key != "peers":
+            refuse(key, document[key], f"absent: it is no known table, known are {', '.join(TABLES)}, peers")
+    tables: dict[str, Any] = {name: read_table(kind, document.get(name, {}), name) for name, kind in TABLES.items()}
+    entries = document.get("peers", [])
+    if not isinstance(entries, list):
+        refuse("peers", entries, "a list of tables ([[peers]])")
+    peers = tuple(read_table(PeerConfig, entry, f"peers[{at}]") for at, entry in enumerate(entries))
+    config = NodeConfig(folder=folder, peers=peers, **tables)
+    _check_together(config)
+    return config
+
+
+def load_node_config(path: Path) -> NodeConfig:
+    """The configuration in a file.
+
+    Raises:
+        ConfigError: no such file, not TOML, or a field is wrong; the text names the file and the field.
+    """
+    try:
+        if path.stat().st_size > CONFIG_BYTES_MAX:
+            raise ConfigError(f"{path}: more than {CONFIG_BYTES_MAX} bytes cannot be a node's configuration")
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from None
+    try:
+        return parse_node_config(document, folder=path.parent.absolute())
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def dump_node_config(config: NodeConfig) -> str:
+    """The text of node.toml.
+
+    Raises:
+        ConfigError: a field is out of range: what is written can be read again.
+    """
+    document: dict[str, Any] = {}
+    for name in TABLES:
+        check_table(getattr(config, name), name)
+        document[name] = write_table(getattr(config, name))
+    for at, peer in enumerate(config.peers):
+        check_table(peer, f"peers[{at}]")
+    document["peers"] = [write_table(peer) for peer in config.peers]
+    _check_together(config)
+    return tomli_w.dumps(document)
+
+
+def save_node_config(path: Path, config: NodeConfig) -> None:
+    """Write node.toml.
+
+    Raises:
+        ConfigError: a field is out of range, or the file cannot be written.
+    """
+    content = dump_node_config(config)
+    try:
+        path.write_text(content, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def _check_together(config: NodeConfig) -> None:
+    consensus = config.consensus
+    if consensus.view_timeout_ms_max < consensus.view_timeout_ms:
+        refuse(
+            "consensus.view_timeout_ms_max",
+            consensus.view_timeout_ms_max,
+            f"at least consensus.view_timeout_ms ({consensus.view_timeout_ms})",
+        )
+    if len(config.peers) > PEERS_MAX:
+        refuse("peers", f"{len(config.peers)} tables", f"at most {PEERS_MAX}")
+    for name in ("validator", "name"):
+        seen = set()
+        for at, peer in enumerate(config.peers):
+            value = getattr(peer, name)
+            if value in seen:
+                refuse(f"peers[{at}].{name}", value.hex() if isinstance(value, bytes) else value, "unique among peers")
+            seen.add(value)
+    if (config.rpc.host, config.rpc.port) == (config.gateway.host, config.gateway.port):
+        refuse("gateway.port", config.gateway.port, "another port than rpc.port on one host")

@@ -1,0 +1,504 @@
+"""One node: everything wired together, started and stopped in order.
+
+    clients -> RPC -> intake -> pool -> pack -> consensus -> execute -> consensus (checkpoint) -> store
+
+This module holds no rules of its own; each part keeps its own promises, and what they need of each other is handed in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+import structlog
+
+from chain.codec import decode
+from chain.config import NodeConfig
+from chain.crypto import Verifier
+from chain.errors import BadInput, InvariantError, PeerFault
+from chain.model.block import Certificate, Header, Proposal, header_hash
+from chain.model.genesis import Genesis, chain_id, genesis_header
+from chain.model.signing import ValidatorKey
+from chain.model.transaction import Transaction
+from chain.model.validators import ValidatorSet
+from chain.net import Channel
+from chain.node.archive import BlockWriter, JournalWriter, NodeArchive
+from chain.node.gateway import open_gateway
+from chain.node.tracker import ExecutedTransactions, Waiters
+from chain.pipeline import ConsensusStage, ExecuteStage, PackStage, StoreStage
+from chain.pipeline.bodies import Bodies, LiveProposal
+from chain.pipeline.execute import ExecutedBlock
+from chain.pipeline.pack import PackRequest
+from chain.pipeline.spans import CpuMeter, Spans, now_us
+from chain.pipeline.store import CertifiedBlock
+from chain.pool import Gossip, Intake, IntakeResult, Pool, PoolLimits, TransactionsMessage
+from chain.store import Store
+from chain.sync import BlockFetcher, ProposalObtainer, RequestKind, SyncServer, Wanted
+from chain.sync.blocks import CheckedBlock
+from chain.types import Digest, Height, Instant, ValidatorId, View
+from consensus import Replica, ReplicaConfig, verify_certificate
+from consensus.effects import Diverged, FetchBlocks, JournalRecord, ObtainProposal
+from consensus.effects import Store as StoreEffect
+from consensus.events import (
+    BlockFetched,
+    Event,
+    Executed,
+    PeerConnected,
+    PoolDrained,
+    ProposalObtained,
+    ProposalRefused,
+    Started,
+    TransactionsWaiting,
+)
+from executor import Engine
+
+BACKLOG_HEIGHTS_MAX: Final = 8  # ordered and not yet stored: the leader packs no more
+OVERDUE_SENT_MAX: Final = 1_000
+QUEUE_HEIGHTS_MAX: Final = 512
+INTAKE_BATCHES_MAX: Final = 256  # gossip messages being checked at once
+
+log = structlog.get_logger("headrace.node")
+
+
+class Node:
+    """Runs until `stop`; `failed` is set when a promise broke or a stage died, and then the process must end."""
+
+    def __init__(
+        self, *, config: NodeConfig, genesis: Genesis, key: ValidatorKey, store: Store, records: list[JournalRecord]
+    ) -> None:
+        self.config = config
+        self.genesis = genesis
+        self.chain_id = chain_id(genesis)
+        self.parameters = genesis.parameters
+        self.validators = ValidatorSet(genesis.validators)
+        self.store = store
+        self.validator_id = key.validator_id
+        self.started_ms = wall_ms()
+        self.clock_offset_us = time.time_ns() // 1_000 - now_us()  # spans are shown by the wall clock
+        self.faults: dict[ValidatorId, int] = {}
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.diverged = ""
+        self.spans = Spans()
+        self.cpu = CpuMeter()
+        self.waiters = Waiters()
+        self.verifier = Verifier(threads=config.crypto.threads)
+        self.pool = Pool(
+            PoolLimits(transactions_max=config.pool.transactions_max, bytes_max=config.pool.bytes_max)
+        )
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._threads: list[ThreadPoolExecutor] = []
+        self._pool_waiting = False
+        self._overdue_told: Instant = Instant(0)
+        self._pool_changed_event = asyncio.Event()
+        self._executed: dict[Height, ExecutedBlock] = {}
+        self.ordered: dict[Digest, Height] = {}  # transactions whose position is fixed and which are not stored
+        self.peer_heights: dict[ValidatorId, int] = {}
+        self._intake_batches = 0
+        self._executor_cpu_us = 0
+
+        last = decode(Header, store.blocks.header(store.blocks.height()) or b"") if store.blocks.height() else None
+        self.last_header: Header = last if last is not None else genesis_header(genesis)
+        certificate = store.blocks.certificate(self.last_header.height) if last is not None else None
+        self.transactions_total = store.blocks.transactions_total()
+        self.index = ExecutedTransactions(store.blocks)
+        self.archive = NodeArchive(store, self.pool)
+        self.bodies = Bodies(self.archive)
+        self.archive.bodies = self.bodies
+        self.engine = Engine(
+            state_path=store.path,
+            executors=config.executor.count,
+            chain_id=self.chain_id,
+            rule_set=self.parameters.rule_set,
+            transaction_gas_max=self.parameters.transaction_gas_max,
+            deployers=frozenset(genesis.deployers),
+            mode="parallel" if config.executor.mode == "parallel" else "serial",
+        )
+        replica = Replica(
+            config=ReplicaConfig(
+                view_timeout_ms=config.consensus.view_timeout_ms,
+                view_timeout_ms_max=config.consensus.view_timeout_ms_max,
+                retransmit_ms=config.consensus.retransmit_ms,
+                timestamp_drift_ms_max=self.parameters.timestamp_drift_ms_max,
+            ),
+            signer=key,
+            validators=self.validators,
+            chain_id=self.chain_id,
+            window=self.parameters.window,
+            last=(self.last_header, decode(Certificate, certificate) if certificate else None),
+            journal=records,
+        )
+        self.gateway = open_gateway(
+            config, self.genesis, self.validators, on_frame=self._on_frame, on_request=self._on_request,
+            on_connected=self._on_connected,
+        )  # fmt: skip
+        self.intake = Intake(
+            pool=self.pool,
+            verifier=self.verifier,
+            known=self.index,
+            chain_id=self.chain_id,
+            lifetime_max=self.parameters.lifetime_max,
+            transaction_gas_max=self.parameters.transaction_gas_max,
+            height=lambda: Height(self.last_header.height),
+            now=wall_ms,
+        )
+        self.gossip = Gossip(lambda payload: self.gateway.broadcast(Channel.TRANSACTIONS, payload))
+        self.sync_server = SyncServer(self.archive)
+        self._build_sync()
+        self._build_line(replica, key)
+
+    def _thread(self, name: str) -> ThreadPoolExecutor:
+        thread = ThreadPoolExecutor(1, thread_name_prefix=f"headrace-{name}")
+        self._threads.append(thread)
+        return thread
+
+    def _build_sync(self) -> None:
+        self.obtainer = ProposalObtainer(
+            pool=self.pool,
+            checker=self.intake,
+            index=self.index,
+            ask=self._ask,
+            find=self._find_bodies,
+            obtained=self._on_obtained,
+            refused=self._on_refused,
+            now=wall_ms,
+            spawn=self.spawn,
+        )
+        self.fetcher = BlockFetcher(
+            ask=self._ask,
+            check_certificate=self._check_certificate,
+            deliver=self._deliver,
+            stored_height=lambda: Height(self.last_header.height),
+            wait_stored=self.waiters.height_reached,
+            fault=self.report_fault,
+            spawn=self.spawn,
+        )
+
+    def _build_line(self, replica: Replica, key: ValidatorKey) -> None:
+        self.consensus = ConsensusStage(
+            replica=replica,
+            validators=self.validators,
+            chain_id=self.chain_id,
+            verifier=self.verifier,
+            transport=self,
+            journal=JournalWriter(self.store),
+            journal_thread=self._thread("journal"),
+            bodies=self.bodies,
+            neighbours=self,
+            spans=self.spans,
+            cpu=self.cpu,
+            now=wall_ms,
+        )
+        self.replica = replica
+        self.pack = PackStage(
+            chain_id=self.chain_id,
+            proposer=key.validator_id,
+            parameters=self.parameters,
+            pool=self.pool,
+            bodies=self.bodies,
+            spans=self.spans,
+            cpu=self.cpu,
+            block_interval_ms=self.config.consensus.block_interval_ms,
+            in_flight=lambda: replica.ordered - self.last_header.height + len(replica.in_flight),
+            backlog=lambda: replica.ordered - self.last_header.height,
+            backlog_max=BACKLOG_HEIGHTS_MAX,
+            wall_ms=wall_ms,
+            packed=self._on_packed,
+        )
+        self.execute_stage = ExecuteStage(
+            last=self.last_header,
+            bodies=self.bodies,
+            engine=self.engine,
+            index=self.index,
+            spans=self.spans,
+            cpu=self.cpu,
+            queue_max=QUEUE_HEIGHTS_MAX,
+            executed=self._on_executed,
+        )
+        self.store_stage = StoreStage(
+            last=Height(self.last_header.height),
+            writer=BlockWriter(self.store),
+            thread=self._thread("store"),
+            spans=self.spans,
+            cpu=self.cpu,
+            queue_max=QUEUE_HEIGHTS_MAX,
+            stored=self._on_stored,
+        )
+        self.stages = (self.pack, self.consensus, self.execute_stage, self.store_stage)
+
+    # --- life ---
+
+    async def start(self) -> None:
+        await self.engine.start()
+        await self.gateway.start()
+        for stage in self.stages:
+            self.spawn(stage.run())
+        self.spawn(self._watch_pool())
+        self.post(Started())
+
+    async def stop(self) -> None:
+        """Everything ends in order; what is durable stays, what is not was never promised."""
+        self.consensus.stop()
+        self.gossip.stop()
+        await self.gateway.stop()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.verifier.close()
+        await self.engine.stop()
+        for thread in self._threads:
+            thread.shutdown()
+        self.store.close()
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """A task whose failure stops the node: a dead stage must not look like a slow one."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._on_task_done)
+        return task
+
+    def _on_task_done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.fail(error)
+
+    def fail(self, error: BaseException) -> None:
+        if not self.failed.done():
+            self.failed.set_exception(error)
+
+    def post(self, event: Event) -> None:
+        """An event for the core; our own bug found there ends the process."""
+        try:
+            self.consensus.post(event)
+        except InvariantError as error:
+            self.fail(error)
+
+    # --- standing ---
+
+    @property
+    def is_ready(self) -> bool:
+        """It can take part: enough validators are in reach, it votes, and it is not far behind."""
+        reachable = {self.validator_id, *self.gateway.connected()}
+        return not self.diverged and not self.fetcher.running and self.validators.is_quorum(reachable)
+
+    def executor_cpu_us(self) -> int:
+        return self._executor_cpu_us
+
+    def cpu_by_work(self) -> dict[str, int]:
+        """CPU microseconds by kind of work, executors included; `rest` is what no meter covers."""
+        spent = dict(self.cpu.spent_us)
+        spent["verify"] = self.verifier.cpu_us
+        total = time.process_time_ns() // 1_000
+        spent["rest"] = max(0, total - sum(spent.values()))
+        spent["execute"] = self._executor_cpu_us
+        return spent
+
+    # --- from the network ---
+
+    def _on_connected(self, peer: ValidatorId) -> None:
+        self.post(PeerConnected(peer=peer))
+
+    def _on_frame(self, peer: ValidatorId, channel: Channel, payload: bytes) -> None:
+        if channel is Channel.CONSENSUS:
+            self.consensus.receive(peer, payload)
+        elif channel is Channel.TRANSACTIONS:
+            if self._intake_batches >= INTAKE_BATCHES_MAX:
+                self.report_fault(peer, "transactions_dropped_intake_full")
+                return
+            self._intake_batches += 1
+            self.spawn(self._take_gossip(peer, payload))
+
+    async def _take_gossip(self, peer: ValidatorId, payload: bytes) -> None:
+        try:
+            message = decode(TransactionsMessage, payload)
+            results, added = await self.intake.submit(message.transactions)
+        except BadInput as error:
+            self.report_fault(peer, error.code)
+            return
+        finally:
+            self._intake_batches -= 1
+        if any(result.error is not None and result.error.code == "bad_signature" for result in results):
+            self.report_fault(peer, "bad_signature")
+        if added:
+            self.pool_changed()
+
+    async def _on_request(self, peer: ValidatorId, kind: int, payload: bytes) -> bytes:
+        """Reads of stored blocks take milliseconds: in a thread, so that votes do not wait for them."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(None, self.sync_server.answer, kind, payload)
+        except BadInput as error:
+            self.report_fault(peer, error.code)
+            raise PeerFault(error.message) from None
+
+    async def _ask(self, peer: ValidatorId, kind: RequestKind, payload: bytes, timeout_s: float) -> bytes:
+        return await self.gateway.request(peer, int(kind), payload, timeout_s)
+
+    def broadcast(self, payload: bytes) -> None:
+        self.gateway.broadcast(Channel.CONSENSUS, payload)
+
+    def send(self, peer: ValidatorId, payload: bytes) -> None:
+        self.gateway.send(peer, Channel.CONSENSUS, payload)
+
+    # --- from clients ---
+
+    async def submit(self, raws: Sequence[bytes]) -> list[IntakeResult]:
+        results, added = await self.intake.submit(raws)
+        if added:
+            self.gossip.add(added)
+            self.pool_changed()
+        return results
+
+    # --- the pool ---
+
+    def pool_changed(self) -> None:
+        """Tell the core when waiting transactions appear or are gone, and the pack stage always."""
+        waiting = self.pool.waiting_count > 0
+        if waiting:
+            self._pool_changed_event.set()
+        if waiting != self._pool_waiting:
+            self._pool_waiting = waiting
+            self.post(TransactionsWaiting(overdue=False) if waiting else PoolDrained())
+        self.pack.wake()
+
+    async def _watch_pool(self) -> None:
+        """While transactions wait: send those that wait too long to all, then suspect the leader. Idle: no timer."""
+        pooled_ms_max = self.config.pool.pooled_ms_max
+        while True:
+            if self.pool.waiting_count == 0:
+                self._pool_changed_event.clear()
+                await self._pool_changed_event.wait()
+            await asyncio.sleep(pooled_ms_max / 4_000)
+            overdue = self.pool.overdue(before=Instant(wall_ms() - pooled_ms_max), count_max=OVERDUE_SENT_MAX)
+            if not overdue:
+                continue
+            if wall_ms() - self._overdue_told >= pooled_ms_max:
+                self._overdue_told = wall_ms()
+                self.gossip.add(overdue)
+            self.post(TransactionsWaiting(overdue=True))
+
+    # --- neighbours of the consensus stage ---
+
+    def request_proposal(self, request: PackRequest) -> None:
+        self.pack.request(request)
+
+    def cancel_requests(self, view: View) -> None:
+        self.pack.cancel(view)
+        self.obtainer.cancel_fresh()
+
+    def obtain(self, effect: ObtainProposal) -> None:
+        self.obtainer.want(
+            Wanted(
+                height=effect.height,
+                digest=effect.digest,
+                proposal=effect.proposal,
+                fresh=effect.fresh,
+                sources=effect.sources,
+            )
+        )
+
+    def abandon(self, digest: Digest) -> None:
+        self.pool.release(digest)
+        self.pool_changed()
+
+    def execute(self, proposal: Proposal, digest: Digest) -> None:
+        self.ordered.update(dict.fromkeys(proposal.transaction_hashes(), Height(proposal.height)))
+        self.waiters.wake_transactions(proposal.transaction_hashes())
+        self.execute_stage.put(proposal, digest)
+
+    def store_block(self, effect: StoreEffect) -> None:
+        height = Height(effect.header.height)
+        executed = self._executed.pop(height, None)
+        if executed is None or executed.header != effect.header:
+            raise InvariantError(f"certificate of height {height} for a header that was not executed here")
+        self.store_stage.put(CertifiedBlock(executed, effect.certificate))
+
+    def fetch_blocks(self, effect: FetchBlocks) -> None:
+        self.fetcher.want(effect.first, effect.last, effect.sources)
+
+    def report_fault(self, peer: ValidatorId, reason: str) -> None:
+        self.faults[peer] = self.faults.get(peer, 0) + 1
+        log.warning("peer_fault", peer=peer.hex(), reason=reason[:200], count=self.faults[peer])
+
+    def report_divergence(self, effect: Diverged) -> None:
+        self.diverged = f"height {effect.height}: {effect.reason}"
+        log.error(
+            "diverged",
+            height=effect.height,
+            own=effect.own.hex(),
+            certified=effect.certified.hex() if effect.certified else None,
+            reason=effect.reason,
+        )
+
+    # --- answers to the core ---
+
+    def _on_packed(self, view: View, proposal: Proposal) -> None:
+        self.pool_changed()
+        self.post_packed(view, proposal)
+
+    def post_packed(self, view: View, proposal: Proposal) -> None:
+        self.consensus.packed(view, proposal)
+
+    def _find_bodies(self, digest: Digest) -> tuple[Proposal, Sequence[Transaction]] | None:
+        live = self.bodies.find(digest)
+        return (live.proposal, live.transactions) if live is not None else None
+
+    def _on_obtained(self, digest: Digest, proposal: Proposal, transactions: Sequence[Transaction]) -> None:
+        self.bodies.put(LiveProposal(digest, proposal, transactions))
+        self.pool_changed()
+        self.post(ProposalObtained(digest=digest, proposal=proposal))
+
+    def _on_refused(self, height: Height, digest: Digest, reason: str) -> None:
+        log.warning("proposal_refused", height=height, digest=digest.hex(), reason=reason)
+        self.post(ProposalRefused(height=height, digest=digest, reason=reason))
+
+    def _on_executed(self, block: ExecutedBlock) -> None:
+        self._executed[Height(block.header.height)] = block
+        self._executor_cpu_us += block.output.stats.cpu_us
+        self.pool.remove(block.proposal.transaction_hashes())
+        self.pool_changed()
+        self.post(Executed(header=block.header))
+
+    def _on_stored(self, blocks: Sequence[CertifiedBlock]) -> None:
+        last = blocks[-1].executed.header
+        height = Height(last.height)
+        self.last_header = last
+        self.engine.stored(height)
+        for block in blocks:
+            self.transactions_total += len(block.executed.hashes)
+            self.index.stored(block.executed.hashes)
+            hashes = block.executed.proposal.transaction_hashes()
+            for transaction_hash in hashes:
+                self.ordered.pop(transaction_hash, None)
+            self.waiters.wake_transactions(hashes)
+        self.waiters.wake_transactions(self.pool.expire(height))
+        self.bodies.forget_up_to(height)
+        self.obtainer.cancel_up_to(height)
+        self.waiters.wake_heights(height)
+        self.pool_changed()
+
+    # --- sync ---
+
+    def _check_certificate(self, certificate: Certificate, header: Header) -> None:
+        """In a thread. Raises PeerFault."""
+        if header.chain_id != self.chain_id:
+            raise PeerFault("block of another chain")
+        verify_certificate(
+            certificate, validators=self.validators, chain_id=self.chain_id, verify_signature=verify_vote
+        )
+
+    async def _deliver(self, blocks: Sequence[CheckedBlock]) -> None:
+        live = [LiveProposal(block.digest, block.proposal, block.transactions) for block in blocks]
+        await asyncio.get_running_loop().run_in_executor(None, JournalWriter(self.store).write, (), live)
+        for block, bodies in zip(blocks, live, strict=True):
+            if block.header.height <= self.last_header.height:
+                continue
+            self.bodies.put(bodies)
+            self.post(
+                BlockFetched(proposal=block.proposal, header=block.header, certificate=block.certificate)
+            )
+
+
+def wall_ms() -> Instant:
+    return Instant(time.time_ns() // 1_000_000)

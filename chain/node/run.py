@@ -1,0 +1,130 @@
+"""Runs one node process: `headrace node run --config node.toml`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from pathlib import Path
+from typing import Final
+
+import structlog
+import uvloop
+
+from chain.config import NodeConfig, load_node_config
+from chain.errors import ConfigError, HeadraceError, InvariantError
+from chain.model.genesis import check_genesis
+from chain.model.genesis_json import load_genesis
+from chain.model.signing import ValidatorKey
+from chain.node.archive import load_journal, open_node_store
+from chain.node.consortium import load_validator_key
+from chain.node.node import Node
+from chain.node.services import Services
+from chain.rpc.server import RpcServer
+
+EXIT_OK: Final = 0
+EXIT_FAILED: Final = 1
+EXIT_INVARIANT: Final = 3  # our bug, or a chain that must not go on: do not restart blindly
+
+log = structlog.get_logger("headrace.node")
+
+
+def run_node(config_path: Path) -> int:
+    """Until SIGTERM or SIGINT. 0: stopped as asked; 1: could not run; 3: a promise broke, see the log."""
+    try:
+        config = load_node_config(config_path)
+        set_up_logging(config.log.level)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_run(config))
+    except HeadraceError as error:
+        print(f"headrace node: {error}", file=sys.stderr)
+        return EXIT_FAILED
+
+
+def set_up_logging(level: str) -> None:
+    """Structured records, one JSON object a line, on standard output."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+        cache_logger_on_first_use=True,
+    )
+
+
+async def _run(config: NodeConfig) -> int:
+    genesis = load_genesis(config.path("genesis"))
+    check_genesis(genesis)
+    key = load_validator_key(config.path("validator_key"))
+    if key.validator_id not in {validator.id for validator in genesis.validators}:
+        raise ConfigError(f"{config.path('validator_key')}: the key is of no validator in genesis")
+    store = open_node_store(config.path("data"), genesis)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    node = Node(config=config, genesis=genesis, key=key, store=store, records=load_journal(store))
+    return await _serve(node, stop)
+
+
+async def _serve(node: Node, stop: asyncio.Event) -> int:
+    config = node.config
+    server = RpcServer(
+        Services(node), host=config.rpc.host, port=config.rpc.port, connections_max=config.rpc.connections_max
+    )
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: _on_loop_error(node, context))
+    asked = asyncio.ensure_future(stop.wait())
+    code = EXIT_OK
+    try:
+        await node.start()
+        await server.start()
+        log.info(
+            "node_started",
+            node=config.node.name,
+            chain=node.chain_id.hex(),
+            height=node.last_header.height,
+            rpc=f"{config.rpc.host}:{config.rpc.port}",
+            gateway=f"{config.gateway.host}:{config.gateway.port}",
+        )
+        await asyncio.wait((asked, node.failed), return_when=asyncio.FIRST_COMPLETED)
+        if node.failed.done() and (error := node.failed.exception()) is not None:
+            code = _report_failure(node, error)
+        else:
+            log.info("node_stopping", height=node.last_header.height)
+    finally:
+        asked.cancel()
+        await server.stop()
+        await node.stop()
+    log.info("node_stopped", exit_code=code)
+    return code
+
+
+def _report_failure(node: Node, error: BaseException) -> int:
+    """The last events of the core go to the log: they are what a maintainer needs first."""
+    log.critical(
+        "node_failed",
+        error=f"{type(error).__name__}: {error}",
+        height=node.last_header.height,
+        story=node.replica.story(),
+        exc_info=(type(error), error, error.__traceback__),
+    )
+    return EXIT_INVARIANT if isinstance(error, InvariantError) else EXIT_FAILED
+
+
+def _on_loop_error(node: Node, context: dict[str, object]) -> None:
+    """What escaped a callback: our bug stops the node, a connection that went away does not."""
+    error = context.get("exception")
+    if isinstance(error, (ConnectionError, TimeoutError)):
+        return
+    log.error("loop_error", message=str(context.get("message")), error=repr(error))
+    if isinstance(error, Exception):
+        node.fail(error)
+
+
+__all__ = ["EXIT_FAILED", "EXIT_INVARIANT", "EXIT_OK", "ValidatorKey", "run_node", "set_up_logging"]

@@ -1,0 +1,383 @@
+"""What the API shows of this node: `chain.rpc.services.NodeServices`, answered from the store and the running parts.
+
+Only what is stored here is shown, and only certified blocks are stored, so every answer speaks for the certified height.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from typing import Any, Final, TypeVar
+
+from chain.codec import decode
+from chain.errors import BadInput
+from chain.model.block import Receipt
+from chain.model.genesis import Genesis
+from chain.node.evidence import build_receipt_proof, build_value_proof
+from chain.node.metrics import render_metrics
+from chain.node.node import Node, wall_ms
+from chain.pipeline.spans import STAGES, summarize
+from chain.rpc.services import (
+    BlockOutcomes,
+    ConsensusStatus,
+    EventFilter,
+    EventItem,
+    EventPage,
+    HeightStages,
+    NodeStatus,
+    PeerView,
+    PoolStatus,
+    QueryResult,
+    StageSpan,
+    SubmitResult,
+    TransactionLocation,
+    TransactionState,
+    TransactionStatus,
+    ValidatorView,
+    WaitLevel,
+)
+from chain.types import DIGEST_BYTES, Digest, Height
+from contracts.runtime import SYSTEM_ADDRESS
+from executor import QueryInput, QueryOutput
+
+SUMMARY_HEIGHTS: Final = 100
+SYSTEM_GAS: Final = 10_000_000  # for reads of the system contract on the API's own behalf
+ResultT = TypeVar("ResultT")
+
+
+class Services:
+    """Implements `NodeServices` for one running node."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._names = {validator.id: validator.name for validator in node.genesis.validators}
+
+    # --- standing ---
+
+    def certified_height(self) -> int:
+        return self._node.last_header.height
+
+    def chain_id(self) -> bytes:
+        return self._node.chain_id
+
+    def is_live(self) -> bool:
+        return not self._node.failed.done()
+
+    def is_ready(self) -> bool:
+        return self.is_live() and self._node.is_ready
+
+    def metrics(self) -> bytes:
+        return render_metrics(self._node)
+
+    def status(self) -> NodeStatus:
+        node = self._node
+        recent = node.spans.recent(Height(max(0, node.last_header.height - SUMMARY_HEIGHTS)), 2 * SUMMARY_HEIGHTS)
+        connected = node.gateway.connected()
+        return NodeStatus(
+            name=node.config.node.name,
+            version=version("headrace"),
+            chain_id=node.chain_id,
+            chain_name=node.genesis.name,
+            validator_id=node.validator_id,
+            ready=self.is_ready(),
+            consensus=self.consensus_status(),
+            pool=self.pool_status(),
+            block_time_ms=node.last_header.time_ms,
+            transactions_total=node.transactions_total,
+            peers_connected=len(connected),
+            peers_total=len(node.config.peers),
+            executors=node.config.executor.count,
+            executors_alive=node.engine.alive,
+            uptime_ms=wall_ms() - node.started_ms,
+            stage_mean_us={stage: int(mean * 1_000) for stage, mean in summarize(recent).mean_ms.items()},
+            problems=tuple(self._problems(len(connected))),
+        )
+
+    def _problems(self, connected: int) -> list[str]:
+        node = self._node
+        problems = []
+        if node.diverged:
+            problems.append(f"this node stopped voting: {node.diverged}")
+        reachable = connected + 1
+        if reachable < len(node.validators):
+            problems.append(f"{len(node.validators) - reachable} of {len(node.validators)} validators cannot be reached")
+        if node.replica.is_changing:
+            problems.append(f"a view change to view {node.replica.view} is under way")
+        if node.fetcher.running:
+            problems.append("this node is behind and fetches blocks from its peers")
+        return problems
+
+    def consensus_status(self) -> ConsensusStatus:
+        node, replica = self._node, self._node.replica
+        return ConsensusStatus(
+            view=replica.view,
+            leader=replica.leader,
+            leader_name=self._names[replica.leader],
+            changing=replica.is_changing,
+            is_validator=node.validator_id in node.validators,
+            ordered_height=replica.ordered,
+            certified_height=replica.certified,
+            stored_height=node.last_header.height,
+            view_changes=replica.view_changes,
+            diverged=node.diverged,
+        )
+
+    def pool_status(self) -> PoolStatus:
+        pool, limits = self._node.pool, self._node.config.pool
+        return PoolStatus(
+            transactions=len(pool),
+            bytes=pool.bytes_held,
+            transactions_max=limits.transactions_max,
+            bytes_max=limits.bytes_max,
+            reserved=len(pool) - pool.waiting_count,
+        )
+
+    def peers(self) -> Sequence[PeerView]:
+        connected = set(self._node.gateway.connected())
+        return [
+            PeerView(
+                name=peer.name,
+                id=peer.validator,
+                address=f"{peer.host}:{peer.port}",
+                connected=peer.validator in connected,
+                certified_height=self._node.replica.peer_certified(peer.validator),
+            )
+            for peer in self._node.config.peers
+        ]
+
+    def validators(self) -> Sequence[ValidatorView]:
+        return [
+            ValidatorView(name=member.name, id=member.id, public_key=member.public_key, weight=member.weight)
+            for member in self._node.validators.members
+        ]
+
+    def genesis(self) -> Genesis:
+        return self._node.genesis
+
+    def stages(self, from_height: int, limit: int) -> Sequence[HeightStages]:
+        offset_us = self._node.clock_offset_us
+        return [
+            HeightStages(
+                height=entry.height,
+                transactions=entry.transactions,
+                spans=tuple(
+                    StageSpan(
+                        stage=stage, start_us=entry.spans[stage][0] + offset_us, end_us=entry.spans[stage][1] + offset_us
+                    )
+                    for stage in STAGES
+                    if stage in entry.spans
+                ),
+            )
+            for entry in self._node.spans.recent(Height(from_height), limit)
+        ]
+
+    # --- transactions ---
+
+    async def submit(self, raws: Sequence[bytes]) -> Sequence[SubmitResult]:
+        if self._node.diverged:
+            message = "this node stopped voting; send to another one"
+            return [SubmitResult(hash=b"", error="halted", message=message) for _ in raws]
+        results = await self._node.submit(raws)
+        return [
+            SubmitResult(
+                hash=result.hash or b"",
+                error=result.error.code if result.error else "",
+                message=result.error.message if result.error else "",
+            )
+            for result in results
+        ]
+
+    async def wait_transaction(self, tx_hash: bytes, level: WaitLevel, timeout_ms: int) -> TransactionStatus:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_ms / 1_000
+        rank = {"accepted": 1, "ordered": 2, "certified": 3}[level]
+        seen = False
+        while True:
+            status = self._where(tx_hash)
+            if status.state is TransactionState.UNKNOWN and seen:
+                return TransactionStatus(state=TransactionState.EXPIRED)
+            seen = seen or status.state is not TransactionState.UNKNOWN
+            if _RANK[status.state] >= rank or (left := deadline - loop.time()) <= 0:
+                return status
+            await self._node.waiters.transaction_moved(tx_hash, left)
+
+    def _where(self, tx_hash: bytes) -> TransactionStatus:
+        node, digest = self._node, Digest(tx_hash)
+        if (height := node.ordered.get(digest)) is not None:
+            return TransactionStatus(state=TransactionState.ORDERED, height=height)
+        if digest in node.pool:
+            return TransactionStatus(state=TransactionState.PENDING)
+        location = node.store.blocks.transaction_location(tx_hash)
+        if location is None or location[0] > node.last_header.height:
+            return TransactionStatus(state=TransactionState.UNKNOWN)
+        return TransactionStatus(
+            state=TransactionState.CERTIFIED,
+            height=location[0],
+            position=location[1],
+            receipt=node.store.blocks.receipt_at(*location),
+        )
+
+    async def wait_height(self, height: int, timeout_ms: int) -> bool:
+        if height <= self._node.last_header.height:
+            return True
+        return await self._node.waiters.height_reached(height, timeout_ms / 1_000)
+
+    async def query(
+        self, *, sender: bytes, target: bytes, method: str, arguments: bytes, gas_limit: int, signed: bool
+    ) -> QueryResult:
+        return _shown(await self._ask(sender, target, method, arguments, gas_limit, signed=signed))
+
+    async def simulate(
+        self, *, sender: bytes, target: bytes, method: str, arguments: bytes, gas_limit: int
+    ) -> QueryResult:
+        return _shown(await self._ask(sender, target, method, arguments, gas_limit, simulate=True))
+
+    async def _ask(
+        self,
+        sender: bytes,
+        target: bytes,
+        method: str,
+        arguments: bytes,
+        gas_limit: int,
+        *,
+        signed: bool = False,
+        simulate: bool = False,
+    ) -> QueryOutput:
+        return await self._node.engine.query(
+            QueryInput(
+                sender=sender,
+                target=target,
+                method=method,
+                arguments=arguments,
+                gas_limit=min(gas_limit, self._node.parameters.transaction_gas_max),
+                time_ms=self._node.last_header.time_ms,
+                signed=signed,
+                simulate=simulate,
+            )
+        )
+
+    # --- blocks ---
+
+    async def header(self, height: int) -> bytes | None:
+        return await self._read(height, self._node.store.blocks.header)
+
+    async def certificate(self, height: int) -> bytes | None:
+        return await self._read(height, self._node.store.blocks.certificate)
+
+    async def proposal(self, height: int) -> bytes | None:
+        digest = await self._read(height, self._node.store.blocks.proposal_digest)
+        found = None if digest is None or height == 0 else self._node.store.journal.proposal(digest)
+        return None if found is None else found[0]
+
+    async def hashes(self, height: int) -> bytes | None:
+        return await self._read(height, self._node.store.blocks.hashes)
+
+    async def receipts(self, height: int) -> Sequence[bytes] | None:
+        return await self._read(height, self._node.store.blocks.receipts)
+
+    async def outcomes(self, height: int) -> BlockOutcomes | None:
+        hashes, receipts = await self.hashes(height), await self.receipts(height)
+        if hashes is None or receipts is None:
+            return None
+        return BlockOutcomes(
+            height=height, hashes=hashes, statuses=tuple(decode(Receipt, receipt).status for receipt in receipts)
+        )
+
+    async def _read(self, height: int, load: Callable[[int], ResultT | None]) -> ResultT | None:
+        return load(height) if 0 <= height <= self._node.last_header.height else None
+
+    async def transaction(self, tx_hash: bytes) -> TransactionLocation | None:
+        node = self._node
+        location = node.store.blocks.transaction_location(tx_hash)
+        if location is None or location[0] > node.last_header.height:
+            raw = node.archive.find_transaction(Digest(tx_hash))
+            return None if raw is None else TransactionLocation(raw=raw)
+        height, position = location
+        raw = node.archive.stored_transaction(height, position)
+        return None if raw is None else TransactionLocation(raw=raw, height=height, position=position)
+
+    async def events(self, event_filter: EventFilter) -> EventPage:
+        return await asyncio.get_running_loop().run_in_executor(None, self._events, event_filter)
+
+    def _events(self, wanted: EventFilter) -> EventPage:
+        """Whole blocks, until the limit is reached."""
+        blocks = self._node.store.blocks
+        items: list[EventItem] = []
+        last = min(wanted.to_height, self._node.last_header.height)
+        for height in self._node.archive.heights_with_events(wanted.contract, wanted.name, wanted.from_height, last):
+            if len(items) >= wanted.limit:
+                return EventPage(events=tuple(items), next_height=height)
+            hashes, receipts = blocks.hashes(height) or b"", blocks.receipts(height) or []
+            for position, data in enumerate(receipts):
+                for index, event in enumerate(decode(Receipt, data).events):
+                    if wanted.contract not in (None, event.contract) or wanted.name not in (None, event.name):
+                        continue
+                    items.append(
+                        EventItem(
+                            height=height,
+                            position=position,
+                            index=index,
+                            transaction_hash=hashes[position * DIGEST_BYTES : (position + 1) * DIGEST_BYTES],
+                            contract=event.contract,
+                            name=event.name,
+                            values=event.values,
+                        )
+                    )
+        return EventPage(events=tuple(items), next_height=None)
+
+    # --- contracts ---
+
+    async def code(self, address: bytes) -> str | None:
+        return await self._system_text("code", address)
+
+    async def abi(self, address: bytes) -> str | None:
+        return await self._system_text("abi", address)
+
+    async def _system_text(self, method: str, address: bytes) -> str | None:
+        value = await self._system(method, address)
+        return value if isinstance(value, str) else None
+
+    async def resolve(self, name: str) -> bytes | None:
+        value = await self._system("resolve", name)
+        return value if isinstance(value, bytes) else None
+
+    async def _system(self, method: str, argument: bytes | str) -> object:
+        from chain.codec import pack, unpack_trusted
+
+        answer = await self._ask(bytes(20), SYSTEM_ADDRESS, method, pack((argument,)), SYSTEM_GAS)
+        return unpack_trusted(answer.result) if answer.status == 0 and answer.result else None
+
+    # --- proofs ---
+
+    async def receipt_proof(self, tx_hash: bytes) -> dict[str, Any] | None:
+        return await asyncio.get_running_loop().run_in_executor(None, build_receipt_proof, self._node.store, tx_hash,
+                                                                self._node.validators)  # fmt: skip
+
+    async def value_proof(self, *, key: bytes, height: int | None) -> dict[str, Any] | None:
+        at = self._node.last_header.height if height is None else height
+        if not 0 < at <= self._node.last_header.height:
+            raise BadInput("not_found", f"height {at} is not in 1..{self._node.last_header.height}")
+        return await asyncio.get_running_loop().run_in_executor(None, build_value_proof, self._node.store, key, at,
+                                                                self._node.validators)  # fmt: skip
+
+
+_RANK: Final = {
+    TransactionState.UNKNOWN: 0,
+    TransactionState.PENDING: 1,
+    TransactionState.ORDERED: 2,
+    TransactionState.CERTIFIED: 3,
+    TransactionState.EXPIRED: 4,
+}
+
+
+def _shown(answer: QueryOutput) -> QueryResult:
+    return QueryResult(
+        status=answer.status,
+        gas_used=answer.gas_used,
+        result=answer.result,
+        error=answer.error,
+        events=answer.events,
+        height=answer.height,
+        writes=answer.writes,
+    )

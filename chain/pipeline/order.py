@@ -1,0 +1,311 @@
+"""Consensus: drives the PBFT core. The only place where its events come from and its effects go to.
+
+Messages are decoded and their signatures checked in batches off the loop; the core steps through the events one by one;
+its effects are carried out in order, and nothing behind a `Persist` leaves before one synced journal write that covers
+all the records that piled up meanwhile (group commit).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from typing import Protocol, assert_never
+
+from chain.errors import BadInput, PeerFault
+from chain.model.block import Header, Proposal, proposal_digest
+from chain.model.validators import ValidatorSet
+from chain.pipeline.bodies import Bodies, LiveProposal
+from chain.pipeline.pack import PackRequest
+from chain.pipeline.spans import CpuMeter, Spans
+from chain.types import Digest, Height, Instant, ValidatorId, View
+from consensus import Replica, decode_signed, encode_signed, verification_items, verify
+from consensus.effects import (
+    Abandon,
+    Broadcast,
+    CancelRequests,
+    CancelTimer,
+    CertificateRecord,
+    Diverged,
+    Effect,
+    Execute,
+    FetchBlocks,
+    JournalRecord,
+    ObtainProposal,
+    Persist,
+    ProposalRecord,
+    ReportFault,
+    RequestProposal,
+    Send,
+    SetTimer,
+    Store,
+    VoteRecord,
+)
+from consensus.events import Event, MessageReceived, ProposalPacked, Timer, TimerFired
+from consensus.messages import MessageType
+
+SCHEME_ED25519 = 1
+FRAMES_PENDING_MAX = 10_000
+
+
+class Transport(Protocol):
+    """To the other validators; loses what it cannot deliver and never blocks."""
+
+    def broadcast(self, payload: bytes) -> None: ...
+
+    def send(self, peer: ValidatorId, payload: bytes) -> None: ...
+
+
+class Journal(Protocol):
+    def write(self, records: Sequence[JournalRecord], proposals: Sequence[LiveProposal]) -> None:
+        """Durable on return; called in a worker thread, one call at a time."""
+        ...
+
+
+class BatchVerifier(Protocol):
+    async def verify(self, items: Sequence[tuple[int, bytes, bytes, bytes]], *, urgent: bool = False) -> list[bool]: ...
+
+
+class Neighbours(Protocol):
+    """What the consensus stage hands work to."""
+
+    def request_proposal(self, request: PackRequest) -> None: ...
+
+    def cancel_requests(self, view: View) -> None: ...
+
+    def obtain(self, effect: ObtainProposal) -> None: ...
+
+    def abandon(self, digest: Digest) -> None: ...
+
+    def execute(self, proposal: Proposal, digest: Digest) -> None: ...
+
+    def store_block(self, effect: Store) -> None: ...
+
+    def fetch_blocks(self, effect: FetchBlocks) -> None: ...
+
+    def report_fault(self, peer: ValidatorId, reason: str) -> None: ...
+
+    def report_divergence(self, effect: Diverged) -> None: ...
+
+
+class ConsensusStage:
+    name = "consensus"
+
+    def __init__(
+        self,
+        *,
+        replica: Replica,
+        validators: ValidatorSet,
+        chain_id: Digest,
+        verifier: BatchVerifier,
+        transport: Transport,
+        journal: Journal,
+        journal_thread: Executor,
+        bodies: Bodies,
+        neighbours: Neighbours,
+        spans: Spans,
+        cpu: CpuMeter,
+        now: Callable[[], Instant],
+    ) -> None:
+        self.replica = replica
+        self._validators = validators
+        self._chain_id = chain_id
+        self._verifier = verifier
+        self._transport = transport
+        self._journal = journal
+        self._journal_thread = journal_thread
+        self._bodies = bodies
+        self._neighbours = neighbours
+        self._spans = spans
+        self._cpu = cpu
+        self._now = now
+        self._frames: deque[tuple[ValidatorId, bytes]] = deque(maxlen=FRAMES_PENDING_MAX)
+        self._frames_there = asyncio.Event()
+        self._outbox: list[Effect] = []
+        self._outbox_there = asyncio.Event()
+        self._timers: dict[Timer, asyncio.TimerHandle] = {}
+        self._digests: dict[int, tuple[Proposal, Digest]] = {}  # by height: a proposal's digest is computed once
+        self.faults: dict[str, int] = {}
+
+    @property
+    def depth(self) -> int:
+        return len(self._frames)
+
+    # --- in ---
+
+    def receive(self, peer: ValidatorId, frame: bytes) -> None:
+        """A consensus frame from an authenticated peer; the oldest is lost if the node cannot keep up."""
+        self._frames.append((peer, frame))
+        self._frames_there.set()
+
+    def post(self, event: Event) -> None:
+        """Step the core; effects are carried out by the outbox task."""
+        with self._cpu.measure("consensus"):
+            effects = self.replica.step(event, self._now())
+        if effects:
+            self._note(effects)
+            self._outbox.extend(effects)
+            self._outbox_there.set()
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._take_in(), name="consensus-frames")
+            tasks.create_task(self._carry_out(), name="consensus-outbox")
+
+    def stop(self) -> None:
+        for handle in self._timers.values():
+            handle.cancel()
+        self._timers.clear()
+
+    async def _take_in(self) -> None:
+        while True:
+            await self._frames_there.wait()
+            self._frames_there.clear()
+            frames = list(self._frames)
+            self._frames.clear()
+            decoded = []
+            items: list[tuple[int, bytes, bytes, bytes]] = []
+            with self._cpu.measure("consensus"):
+                for peer, frame in frames:
+                    try:
+                        signed = decode_signed(frame)
+                        needed = [
+                            (SCHEME_ED25519, *item)
+                            for item in verification_items(signed, self._validators, self._chain_id)
+                        ]
+                    except (BadInput, PeerFault) as error:
+                        self._fault(peer, str(error))
+                        continue
+                    decoded.append((peer, signed, len(items), len(needed)))
+                    items.extend(needed)
+            verdicts = await self._verifier.verify(items, urgent=True)
+            for peer, signed, at, count in decoded:
+                asked = [item[1:] for item in items[at : at + count]]
+                answers = dict(zip(asked, verdicts[at : at + count], strict=True))
+                try:
+                    verified = verify(
+                        signed,
+                        validators=self._validators,
+                        chain_id=self._chain_id,
+                        verify_signature=lambda key, message, signature, known=answers: known.get(
+                            (key, message, signature), False
+                        ),
+                    )
+                except PeerFault as error:
+                    self._fault(peer, str(error))
+                    continue
+                self.post(MessageReceived(message=verified))
+
+    def _fault(self, peer: ValidatorId, reason: str) -> None:
+        self.faults[reason[:80]] = self.faults.get(reason[:80], 0) + 1 if len(self.faults) < 256 else 1
+        self._neighbours.report_fault(peer, reason)
+
+    # --- out ---
+
+    async def _carry_out(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._outbox_there.wait()
+            self._outbox_there.clear()
+            effects, self._outbox = self._outbox, []
+            records = [effect.record for effect in effects if isinstance(effect, Persist)]
+            done = 0
+            if records:
+                while not isinstance(effects[done], Persist):  # what stands before the first record need not wait
+                    self._perform(effects[done])
+                    done += 1
+                proposals = [
+                    self._bodies.get(self.digest(record.proposal))
+                    for record in records
+                    if isinstance(record, ProposalRecord)
+                ]
+                await loop.run_in_executor(self._journal_thread, self._write, records, proposals)
+            with self._cpu.measure("consensus"):
+                for effect in effects[done:]:
+                    self._perform(effect)
+
+    def _write(self, records: list[JournalRecord], proposals: list[LiveProposal]) -> None:
+        with self._cpu.measure("journal"):
+            self._journal.write(records, proposals)
+
+    def _perform(self, effect: Effect) -> None:
+        match effect:
+            case Persist():
+                pass
+            case Broadcast(message=message):
+                self._transport.broadcast(encode_signed(message))
+            case Send(to=to, message=message):
+                self._transport.send(to, encode_signed(message))
+            case SetTimer(timer=timer, at=at):
+                self._set_timer(timer, at)
+            case CancelTimer(timer=timer):
+                handle = self._timers.pop(timer, None)
+                if handle is not None:
+                    handle.cancel()
+            case RequestProposal(view=view, height=height):
+                self._neighbours.request_proposal(PackRequest(view, height))
+            case CancelRequests():
+                self._neighbours.cancel_requests(self.replica.view)
+            case ObtainProposal():
+                self._neighbours.obtain(effect)
+            case Abandon(digest=digest):
+                self._neighbours.abandon(digest)
+            case Execute(proposal=proposal):
+                self._neighbours.execute(proposal, self.digest(proposal))
+            case Store():
+                self._neighbours.store_block(effect)
+            case FetchBlocks():
+                self._neighbours.fetch_blocks(effect)
+            case ReportFault(peer=peer, reason=reason):
+                self._fault(peer, reason)
+            case Diverged():
+                self._neighbours.report_divergence(effect)
+            case _:
+                assert_never(effect)
+
+    def _set_timer(self, timer: Timer, at: Instant) -> None:
+        handle = self._timers.pop(timer, None)
+        if handle is not None:
+            handle.cancel()
+        delay = max(0, at - self._now()) / 1_000
+        self._timers[timer] = asyncio.get_running_loop().call_later(delay, self._fire, timer)
+
+    def _fire(self, timer: Timer) -> None:
+        self._timers.pop(timer, None)
+        self.post(TimerFired(timer=timer))
+
+    def packed(self, view: View, proposal: Proposal) -> None:
+        """The pack stage's answer."""
+        self.post(ProposalPacked(view=view, proposal=proposal))
+
+    # --- spans ---
+
+    def digest(self, proposal: Proposal) -> Digest:
+        """The proposal's digest, computed once for each live proposal object."""
+        known = self._digests.get(proposal.height)
+        if known is not None and known[0] is proposal:
+            return known[1]
+        digest = proposal_digest(proposal)
+        self._digests[proposal.height] = (proposal, digest)
+        while len(self._digests) > 256:
+            del self._digests[next(iter(self._digests))]
+        return digest
+
+    def _note(self, effects: Sequence[Effect]) -> None:
+        """Stage times: consensus runs from the first sign of a proposal to its order, checkpoint from our vote on."""
+        for effect in effects:
+            match effect:
+                case ObtainProposal(height=height):
+                    self._spans.begin(self.name, height)
+                case Persist(record=ProposalRecord(proposal=proposal)):
+                    self._spans.begin(self.name, Height(proposal.height))
+                case Persist(record=CertificateRecord(certificate=certificate)):
+                    if certificate.kind == MessageType.COMMIT:
+                        self._spans.end(self.name, Height(certificate.height))
+                case Persist(record=VoteRecord(kind=MessageType.CHECKPOINT, height=at)):
+                    self._spans.begin("checkpoint", Height(at))
+                case Store(header=Header(height=at)):
+                    self._spans.end("checkpoint", Height(at))
+                case _:
+                    pass

@@ -1,0 +1,17 @@
+"""What a node keeps on disk: certified blocks, the state they lead to, and the consensus journal.
+
+`open_store` opens the three environments of a data folder under one lock and puts the state right. Blocks are made
+durable before the state: a crash in between leaves the state behind, and the write sets of the blocks are replayed.
+"""
+
+from chain.store.blocks import BlockStore, StoredBlock
+from chain.store.environment import STORE_FORMAT, check_file
+from chain.store.events import StoredEvent, find_events
+from chain.store.folder import Store, StoreLimits, open_store
+from chain.store.journal import KEPT, JournalProposal, JournalRecord, JournalStore
+from chain.store.state import StateReader, StateStore
+
+__all__ = [
+    "KEPT", "STORE_FORMAT", "BlockStore", "JournalProposal", "JournalRecord", "JournalStore", "StateReader",
+    "StateStore", "Store", "StoreLimits", "StoredBlock", "StoredEvent", "check_file", "find_events", "open_store",
+]  # fmt: skip

@@ -1,0 +1,391 @@
+"""The blocks environment: certified blocks by height, and the indices that find things in them.
+
+    blocks         height -> header, certificate, proposal digest, skipped positions, hashes, receipts, writes
+    transactions   transaction hash -> height, position among the executed transactions of the block
+    events         contract, event name, height -> (position, event index), one after the other
+    history        first 20 bytes of sha256(state key), height that wrote it -> nothing
+
+Heights are strictly consecutive from genesis at 0. `append` takes a run of blocks: all of it is durable on return, or
+none of it is there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import threading
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from chain.codec import Record, decode, encode
+from chain.errors import DecodeError, InvariantError, StoreError
+from chain.model.block import Certificate, Header, Receipt, WriteSet, header_hash
+from chain.model.merkle import unpack_writes
+from chain.store.environment import META, Environment, WriteTransaction, open_environment
+from chain.store.layout import (
+    count_parts, height_key, pack_integers, pack_parts, part, part_view, unpack_integers, unpack_parts,
+)  # fmt: skip
+from chain.types import DIGEST_BYTES, Digest
+
+BLOCKS_MAP_BYTES: Final = 512 * 1024**3
+EVENT_NAME_BYTES: Final = 128  # longer names share an index entry; readers compare the whole name
+HISTORY_KEY_BYTES: Final = 20
+
+_BLOCKS: Final = b"blocks"
+_TRANSACTIONS: Final = b"transactions"
+EVENTS: Final = b"events"
+_HISTORY: Final = b"history"
+_HISTORY_OFF_KEY: Final = b"history-off"
+
+_HEADER, _CERTIFICATE, _PROPOSAL, _SKIPPED, _HASHES, _RECEIPTS, _WRITES = range(7)
+_LOCATION: Final = struct.Struct(">QI")
+
+
+class StoredBlock(Record, frozen=True, kw_only=True):
+    """A block as stored; its bodies are in the journal under `proposal_digest`."""
+
+    header: bytes  # encode(Header)
+    certificate: bytes  # encode(Certificate); empty for genesis only
+    proposal_digest: bytes
+    skipped: tuple[int, ...]  # positions in the proposal that execution skipped, ascending
+    hashes: bytes  # executed transaction hashes, 32 bytes each, in block order
+    receipts: tuple[bytes, ...]  # encode(Receipt), in block order
+    writes: bytes  # pack_writes of the block's write set
+
+
+class BlockStore:
+    """Blocks and their indices; safe for threads, one writer at a time."""
+
+    def __init__(
+        self, path: Path, genesis: Header, *, map_bytes: int = BLOCKS_MAP_BYTES, history: bool = True
+    ) -> None:
+        """Open, or make with the genesis block in it. `history` counts when it is made: a gap could not be proved over.
+
+        Raises:
+            StoreError, ConfigError: as `Environment` and `Environment.check_stamp` say, or another genesis is inside.
+        """
+        self.path = path
+        self.chain_id = genesis.chain_id
+        self._env: Environment = open_environment(
+            path, kind="blocks", databases=(_BLOCKS, _TRANSACTIONS, EVENTS, _HISTORY), map_bytes=map_bytes
+        )
+        try:
+            if self._env.check_stamp(genesis.chain_id):
+                self._create(genesis, history)
+            if self.header(0) != encode(genesis):
+                raise StoreError(f"{path}: its genesis block is not the configured one")
+            self._appending = threading.Lock()
+            self._tip = self._load_tip()
+            with self._env.read() as txn:
+                self.has_history: bool = txn.get(_HISTORY_OFF_KEY, db=self._env.database(META)) is None
+        except BaseException:
+            self._env.close()
+            raise
+
+    def _create(self, genesis: Header, history: bool) -> None:
+        block = StoredBlock(
+            header=encode(genesis), certificate=b"", proposal_digest=genesis.proposal_digest, skipped=(), hashes=b"",
+            receipts=(), writes=b"",
+        )  # fmt: skip
+        with self._env.write() as txn:
+            self._env.put_stamp(txn, genesis.chain_id)
+            txn.put(height_key(0), _pack_block(block), db=self._env.database(_BLOCKS))
+            if not history:
+                txn.put(_HISTORY_OFF_KEY, b"1", db=self._env.database(META))
+
+    def _load_tip(self) -> Header:
+        with self._env.read() as txn:
+            cursor = txn.cursor(self._env.database(_BLOCKS))
+            if not cursor.last():
+                raise StoreError(f"{self.path}: holds no genesis block")
+            height, data = int.from_bytes(cursor.key(), "big"), part(cursor.value(), _HEADER)
+        try:
+            header = decode(Header, data)
+        except DecodeError as error:
+            raise StoreError(f"{self.path}: the header of block {height} cannot be read: {error}") from None
+        if header.height != height:
+            raise StoreError(f"{self.path}: block {height} holds a header of height {header.height}")
+        return header
+
+    # --- writing ---
+
+    def append(self, blocks: Sequence[StoredBlock]) -> None:
+        """Make a run of blocks durable in one transaction.
+
+        Raises:
+            InvariantError: not the next heights in order, another chain, a broken parent link, a certificate of
+                something else, counts that do not fit, or a transaction executed twice.
+            StoreError: the disk refuses. Nothing of the run is kept in either case.
+        """
+        if not blocks:
+            return
+        with self._appending:
+            headers = self._checked(blocks)
+            locations: list[tuple[bytes, bytes]] = []
+            events: dict[bytes, list[int]] = defaultdict(list)
+            history: list[bytes] = []
+            for header, block in zip(headers, blocks, strict=True):
+                at = height_key(header.height)
+                locations += [
+                    (block.hashes[start : start + DIGEST_BYTES], _LOCATION.pack(header.height, position))
+                    for position, start in enumerate(range(0, len(block.hashes), DIGEST_BYTES))
+                ]
+                _index_events(events, at, block.receipts)
+                if self.has_history:
+                    history += [history_prefix(key) + at for key, _ in unpack_writes(block.writes)]
+            locations.sort()
+            history.sort()
+            with self._env.write() as txn:
+                self._put(txn, headers, blocks, locations, events, history)
+            self._tip = headers[-1]
+
+    def _put(
+        self,
+        txn: WriteTransaction,
+        headers: Sequence[Header],
+        blocks: Sequence[StoredBlock],
+        locations: list[tuple[bytes, bytes]],
+        events: dict[bytes, list[int]],
+        history: list[bytes],
+    ) -> None:
+        database = self._env.database
+        for header, block in zip(headers, blocks, strict=True):
+            txn.put(height_key(header.height), _pack_block(block), append=True, db=database(_BLOCKS))
+        _, added = txn.cursor(database(_TRANSACTIONS)).putmulti(locations, overwrite=False)
+        if added != len(locations):
+            raise InvariantError(f"a transaction of blocks {headers[0].height}.. was executed before")
+        txn.cursor(database(EVENTS)).putmulti([(key, pack_integers(places)) for key, places in sorted(events.items())])
+        txn.cursor(database(_HISTORY)).putmulti([(key, b"") for key in history])
+
+    def _checked(self, blocks: Sequence[StoredBlock]) -> list[Header]:
+        headers: list[Header] = []
+        parent = self._tip
+        for block in blocks:
+            try:
+                header = decode(Header, block.header)
+                certificate = decode(Certificate, block.certificate)
+            except DecodeError as error:
+                raise InvariantError(f"block after {parent.height}: {error}") from None
+            count = header.transaction_count
+            problems = {
+                f"height {header.height} where {parent.height + 1} is next": header.height != parent.height + 1,
+                "another chain id": header.chain_id != self.chain_id,
+                "parent hash is not the hash of the block before": header.parent_hash != header_hash(parent),
+                "certificate of another header": certificate.height != header.height
+                or certificate.digest != header_hash(header),
+                "another proposal digest than the header": block.proposal_digest != header.proposal_digest,
+                f"{len(block.hashes)} bytes of hashes for {count} transactions": len(block.hashes)
+                != count * DIGEST_BYTES,
+                f"{len(block.receipts)} receipts for {count} transactions": len(block.receipts) != count,
+            }
+            for problem, found in problems.items():
+                if found:
+                    raise InvariantError(f"block after {parent.height}: {problem}")
+            headers.append(header)
+            parent = header
+        return headers
+
+    # --- reading ---
+
+    def height(self) -> int:
+        """The highest stored height; 0 is genesis."""
+        return self._tip.height
+
+    def tip(self) -> Header:
+        """The header at `height()`."""
+        return self._tip
+
+    def _part(self, height: int, index: int) -> bytes | None:
+        if height < 0:
+            return None
+        with self._env.view() as txn:
+            value = txn.get(height_key(height), db=self._env.database(_BLOCKS))
+            return None if value is None else part(value, index)
+
+    def header(self, height: int) -> bytes | None:
+        return self._part(height, _HEADER)
+
+    def headers(self, first: int, last: int) -> list[bytes]:
+        """Headers of the heights `first`..`last` that are stored, ascending."""
+        found: list[bytes] = []
+        with self._env.view() as txn:
+            for height in range(max(first, 0), last + 1):
+                value = txn.get(height_key(height), db=self._env.database(_BLOCKS))
+                if value is None:
+                    break
+                found.append(part(value, _HEADER))
+        return found
+
+    def certificate(self, height: int) -> bytes | None:
+        """None for genesis, which nobody signs, and above the tip."""
+        return self._part(height, _CERTIFICATE) or None
+
+    def proposal_digest(self, height: int) -> Digest | None:
+        found = self._part(height, _PROPOSAL)
+        return None if found is None else Digest(found)
+
+    def skipped(self, height: int) -> tuple[int, ...] | None:
+        """Positions in the proposal that execution skipped, ascending."""
+        found = self._part(height, _SKIPPED)
+        return None if found is None else unpack_integers(found)
+
+    def hashes(self, height: int) -> bytes | None:
+        """Hashes of the executed transactions, 32 bytes each, in block order."""
+        return self._part(height, _HASHES)
+
+    def writes(self, height: int) -> bytes | None:
+        """The packed write set (`chain.model.merkle.unpack_writes`); empty bytes for genesis."""
+        return self._part(height, _WRITES)
+
+    def write_set(self, height: int) -> WriteSet:
+        """Raises StoreError where no such block is stored."""
+        writes = self.writes(height)
+        if writes is None:
+            raise StoreError(f"{self.path}: no block {height}, the highest is {self.height()}")
+        return unpack_writes(writes)
+
+    def receipts(self, height: int) -> list[bytes] | None:
+        found = self._part(height, _RECEIPTS)
+        return None if found is None else unpack_parts(found)
+
+    def receipt_at(self, height: int, position: int) -> bytes | None:
+        """One receipt without reading the others."""
+        with self._env.view() as txn:
+            value = txn.get(height_key(height), db=self._env.database(_BLOCKS)) if height >= 0 else None
+            if value is None:
+                return None
+            receipts = part_view(value, _RECEIPTS)
+            return part(receipts, position) if 0 <= position < count_parts(receipts) else None
+
+    def receipt(self, transaction_hash: bytes) -> bytes | None:
+        location = self.transaction_location(transaction_hash)
+        return None if location is None else self.receipt_at(*location)
+
+    def block(self, height: int) -> StoredBlock | None:
+        """The whole block, for peers that catch up."""
+        if height < 0:
+            return None
+        with self._env.view() as txn:
+            value = txn.get(height_key(height), db=self._env.database(_BLOCKS))
+            parts = None if value is None else unpack_parts(value)
+        if parts is None:
+            return None
+        return StoredBlock(
+            header=parts[_HEADER],
+            certificate=parts[_CERTIFICATE],
+            proposal_digest=parts[_PROPOSAL],
+            skipped=unpack_integers(parts[_SKIPPED]),
+            hashes=parts[_HASHES],
+            receipts=tuple(unpack_parts(parts[_RECEIPTS])),
+            writes=parts[_WRITES],
+        )
+
+    def transaction_location(self, transaction_hash: bytes) -> tuple[int, int] | None:
+        """(height, position among the executed transactions), or None if it was never executed."""
+        return self.transaction_locations((transaction_hash,))[0]
+
+    def transaction_locations(self, hashes: Sequence[bytes]) -> list[tuple[int, int] | None]:
+        """`transaction_location` of each, from one snapshot."""
+        with self._env.read() as txn:
+            database = self._env.database(_TRANSACTIONS)
+            found = [txn.get(item, db=database) if len(item) == DIGEST_BYTES else None for item in hashes]
+        return [None if value is None else _unpack_location(value) for value in found]
+
+    def proposal_position(self, height: int, position: int) -> int | None:
+        """Where in its proposal the transaction stands that was executed at `position` of block `height`."""
+        skipped = self.skipped(height)
+        if skipped is None:
+            return None
+        for gap in skipped:
+            if gap > position:
+                break
+            position += 1
+        return position
+
+    def write_heights(self, key: bytes, *, first: int = 1, last: int | None = None) -> list[int]:
+        """Every height in `first`..`last` that wrote (or deleted) a state key, ascending.
+
+        Raises:
+            StoreError: this environment keeps no history.
+        """
+        prefix = self._history_of(key)
+        end = self.height() if last is None else last
+        heights: list[int] = []
+        with self._env.read() as txn:
+            cursor = txn.cursor(self._env.database(_HISTORY))
+            found = cursor.set_range(prefix + height_key(max(first, 0)))
+            while found and cursor.key().startswith(prefix):
+                height = int.from_bytes(cursor.key()[HISTORY_KEY_BYTES:], "big")
+                if height > end:
+                    break
+                heights.append(height)
+                found = cursor.next()
+        return heights
+
+    def last_write_height(self, key: bytes, at: int) -> int | None:
+        """The latest height at or before `at` that wrote (or deleted) a state key; None if none did.
+
+        Raises:
+            StoreError: this environment keeps no history.
+        """
+        prefix = self._history_of(key)
+        with self._env.read() as txn:
+            cursor = txn.cursor(self._env.database(_HISTORY))
+            found = cursor.prev() if cursor.set_range(prefix + height_key(at + 1)) else cursor.last()
+            if not found or not cursor.key().startswith(prefix):
+                return None
+            return int.from_bytes(cursor.key()[HISTORY_KEY_BYTES:], "big")
+
+    def _history_of(self, key: bytes) -> bytes:
+        if not self.has_history:
+            raise StoreError(f"{self.path}: keeps no history of keys; it was made with history off")
+        return history_prefix(key)
+
+    @property
+    def environment(self) -> Environment:
+        """For the other modules of this package."""
+        return self._env
+
+    def close(self) -> None:
+        self._env.close()
+
+
+def history_prefix(key: bytes) -> bytes:
+    """A fixed length keeps the heights of one key together; a clash of two keys shows when the write set is read."""
+    return hashlib.sha256(key).digest()[:HISTORY_KEY_BYTES]
+
+
+def event_prefix(contract: bytes, name: str) -> bytes:
+    """The events key of a contract's event, up to the height."""
+    return contract + name.encode("utf-8", "surrogatepass")[:EVENT_NAME_BYTES] + b"\x00"
+
+
+def _index_events(index: dict[bytes, list[int]], at: bytes, receipts: Sequence[bytes]) -> None:
+    for position, data in enumerate(receipts):
+        try:
+            events = decode(Receipt, data).events
+        except DecodeError as error:
+            raise InvariantError(f"block {int.from_bytes(at, 'big')}: receipt {position}: {error}") from None
+        for number, event in enumerate(events):
+            index[event_prefix(event.contract, event.name) + at] += (position, number)
+
+
+def _unpack_location(value: bytes) -> tuple[int, int]:
+    height, position = _LOCATION.unpack(value)
+    return height, position
+
+
+def _pack_block(block: StoredBlock) -> bytes:
+    return pack_parts(
+        (
+            block.header,
+            block.certificate,
+            block.proposal_digest,
+            pack_integers(block.skipped),
+            block.hashes,
+            pack_parts(block.receipts),
+            block.writes,
+        )
+    )

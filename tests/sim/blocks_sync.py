@@ -1,0 +1,79 @@
+"""Catching up: blocks with certificates from any peer, checked before the core hears of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from chain.codec import Record, decode, encode
+from chain.model.block import Certificate, Header, Proposal, header_hash, proposal_digest
+from consensus.effects import FetchBlocks
+from consensus.events import BlockFetched
+
+if TYPE_CHECKING:
+    from tests.sim.node import SimNode
+
+RETRY_MS: Final = 200
+BLOCKS_MAX: Final = 4  # of one answer
+ROUNDS_MAX: Final = 40  # fruitless attempts until a request is dropped
+
+
+class BlockAnswer(Record, frozen=True, kw_only=True):
+    blocks: tuple[tuple[Proposal, Header, Certificate], ...]
+
+
+class BlockFetcher:
+    """The newest `FetchBlocks` of one life of a node."""
+
+    def __init__(self, node: SimNode) -> None:
+        self._node = node
+        self._next = 0
+        self._last = 0
+        self._sources: tuple[bytes, ...] = ()
+        self._attempt = 0
+        self._running = False
+
+    def start(self, request: FetchBlocks) -> None:
+        self._next = max(self._next, request.first)
+        self._last = max(self._last, request.last)
+        self._sources = tuple(source for source in request.sources if source != self._node.validator)
+        self._attempt = 0
+        if not self._running:
+            self._running = True
+            self._ask()
+
+    def _ask(self) -> None:
+        node = self._node
+        if self._next > self._last or self._attempt >= ROUNDS_MAX or not self._sources:
+            self._running = False
+            return
+        peer = node.world.node_of(self._sources[self._attempt % len(self._sources)])
+        self._attempt += 1
+        first, last = self._next, min(self._last, self._next + BLOCKS_MAX - 1)
+
+        def compute() -> bytes | None:
+            blocks = [block for height in range(first, last + 1) if (block := peer.disk_blocks.get(height)) is not None]
+            if not blocks:
+                return None
+            return encode(BlockAnswer(blocks=tuple((block.proposal, block.header, block.certificate) for block in blocks)))
+
+        node.world.network.request(node.slot, peer.slot, compute, node.while_alive(self._answered))
+
+    def _answered(self, data: bytes | None) -> None:
+        node = self._node
+        if data is not None:
+            for proposal, header, certificate in decode(BlockAnswer, data).blocks:
+                if header.height == self._next and self._genuine(proposal, header, certificate):
+                    self._attempt = 0
+                    self._next += 1
+                    node.pool.known.update(proposal.transaction_hashes())
+                    node.obtained[proposal_digest(proposal)] = proposal
+                    node.step(BlockFetched(proposal=proposal, header=header, certificate=certificate))
+        node.later(1 if data is not None else RETRY_MS, self._ask)
+
+    def _genuine(self, proposal: Proposal, header: Header, certificate: Certificate) -> bool:
+        return (
+            header.proposal_digest == proposal_digest(proposal)
+            and certificate.height == header.height
+            and certificate.digest == header_hash(header)
+            and self._node.world.certificate_holds(certificate)
+        )

@@ -1,0 +1,137 @@
+"""Nodes that break the protocol with their own key: twins that contradict each other, and a liar.
+
+Twins are two honest processes of one validator that know nothing of each other: both hear all, each speaks to its own
+half, so that equivocation in every message type comes by itself. A liar bends single messages of an honest process.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from chain.model.block import proposal_digest
+from chain.types import Digest, Height, ValidatorId, View
+from consensus import encode_signed
+from consensus.messages import Checkpoint, Commit, Message, Prepare, PrePrepare, Status, Verified, ViewChange
+
+if TYPE_CHECKING:
+    from tests.sim.node import SimNode
+    from tests.sim.world import World
+
+HISTORY_MAX: Final = 300
+BEND_RATE: Final = 80  # per mille of its messages, each kind of lie
+
+
+class Byzantine:
+    """Decides what the slots of dishonest validators put on the wire."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._halves: dict[int, frozenset[int]] = {}  # slot of a twin -> the slots it speaks to
+        self._history: list[bytes] = []
+        self.lies = 0
+        self.active = True
+
+    def regroup(self) -> None:
+        """Draw anew which half each twin speaks to."""
+        world = self._world
+        twins = [node for node in world.nodes if not node.honest]
+        others = [node.slot for node in world.nodes if node.honest]
+        world.random.shuffle(others)
+        middle = world.random.randint(0, len(others))
+        for twin, half in zip(twins, (others[:middle], others[middle:]), strict=False):
+            self._halves[twin.slot] = frozenset(half)
+
+    def speaks_to(self, source: int, target: int) -> bool:
+        half = self._halves.get(source)
+        return half is None or target in half
+
+    def heard(self, data: bytes) -> None:
+        """Remember a frame for a replay."""
+        if len(self._history) < HISTORY_MAX:
+            self._history.append(data)
+        else:
+            self._history[self._world.random.randrange(HISTORY_MAX)] = data
+
+    # --- the liar ---
+
+    def bend(self, node: SimNode, target: int, message: Verified[Message]) -> list[bytes]:
+        """The frames that a liar sends to `target` instead of its message."""
+        random = self._world.random
+        data = encode_signed(message)
+        if not self.active or message.sender != node.validator:
+            return [data]
+        self.heard(data)
+        frames = [data]
+        lie = random.randrange(1_000) // BEND_RATE
+        if lie > 5:
+            return frames
+        self.lies += 1
+        match lie:
+            case 0:
+                return []
+            case 1:
+                forged = self._contradict(node, message.message)
+                return frames if forged is None else [forged]
+            case 2:
+                forged = self._contradict(node, message.message)
+                return frames if forged is None else [data, forged]
+            case 3:
+                return [data, random.choice(self._history)]
+            case 4:
+                return [data, self._garbage(node)]
+            case _:
+                cut = random.randrange(len(data))
+                return [data, data[:cut] + bytes((data[cut] ^ 0x11,)) + data[cut + 1 :]]
+
+    def signed(self, node: SimNode, message: Message) -> bytes:
+        return encode_signed(self._world.sign(node.validator, message))
+
+    def _contradict(self, node: SimNode, message: Message) -> bytes | None:
+        match message:
+            case PrePrepare():
+                return self.signed(node, self.other_pre_prepare(message))
+            case Prepare() | Commit() | Checkpoint():
+                return self.signed(node, msgspec.structs.replace(message, digest=self._world.random.randbytes(32)))
+            case ViewChange():
+                return self.signed(node, msgspec.structs.replace(message, prepared=()))
+            case _:
+                return None
+
+    def other_pre_prepare(self, message: PrePrepare) -> PrePrepare:
+        """Another proposal for the same view and height."""
+        proposal = msgspec.structs.replace(message.proposal, timestamp_ms=message.proposal.timestamp_ms + 1)
+        return PrePrepare(view=message.view, proposal=proposal)
+
+    def _garbage(self, node: SimNode) -> bytes:
+        """Well signed, and nonsense: near and far views and heights, digests of nothing."""
+        random = self._world.random
+        view = random.choice((node.view, node.view + 1, node.view + random.randrange(100), 2**48 - 1, 2**63 - 1))
+        height = random.choice((0, 1, node.disk_blocks.height, random.randrange(200), 2**63 - 1))
+        digest = random.randbytes(32)
+        kind = random.randrange(5)
+        message: Message
+        if kind == 0:
+            message = Prepare(view=view, height=height, digest=digest)
+        elif kind == 1:
+            message = Commit(view=view, height=height, digest=digest)
+        elif kind == 2:
+            message = Checkpoint(height=height, digest=digest)
+        elif kind == 3:
+            message = Status(view=view, changing=random.random() < 0.5, certified=height, ordered=height)
+        else:
+            message = ViewChange(view=view, stable=None, prepared=())
+        return self.signed(node, message)
+
+    def equivocating_votes(self, node: SimNode, message: PrePrepare) -> list[bytes]:
+        """The leader's votes for a proposal it contradicts itself with."""
+        view, height = View(message.view), Height(message.proposal.height)
+        digest: Digest = proposal_digest(message.proposal)
+        return [
+            self.signed(node, Prepare(view=view, height=height, digest=digest)),
+            self.signed(node, Commit(view=view, height=height, digest=digest)),
+        ]
+
+    def owner(self, slot: int) -> ValidatorId:
+        return self._world.nodes[slot].validator

@@ -1,0 +1,202 @@
+"""The promises, checked from outside the core on everything that leaves an honest node.
+
+A broken promise raises `Violation` at once, so that the story ends where it went wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from chain.codec import encode, tagged_digest
+from chain.model.block import Certificate, Header, Proposal, header_hash, proposal_digest
+from chain.model.validators import ValidatorSet
+from chain.types import Digest, Height, ValidatorId, View
+from consensus.messages import (
+    Checkpoint,
+    Commit,
+    Message,
+    MessageType,
+    NewView,
+    Prepare,
+    PrePrepare,
+    Status,
+    ViewChange,
+    signing_bytes,
+)
+from tests.sim.disk import Journal
+from tests.sim.keys import verify_signature
+
+TAG_SEEN = b"simulation/seen/1"
+
+
+class Violation(Exception):
+    """A promise of the design is broken; `promise` is its short name."""
+
+    def __init__(self, promise: str, text: str) -> None:
+        super().__init__(f"{promise}: {text}")
+        self.promise = promise
+
+
+class NodeHistory:
+    """What has left one honest node over all its lives."""
+
+    def __init__(self) -> None:
+        self.said: dict[tuple[int, int, int], bytes] = {}  # (type, view, height) -> digest
+        self.commits: dict[int, tuple[int, bytes]] = {}  # height -> (view, digest) of the latest commit sent
+        self.left_below = 0  # it has said that it left all views below this one
+        self.executed: dict[int, bytes] = {}  # height -> proposal digest
+        self.next_execute = 1
+        self.next_store = 1
+        self.votes = 0
+
+
+class Checkers:
+    """One for a whole run."""
+
+    def __init__(self, *, validators: ValidatorSet, chain_id: Digest) -> None:
+        self._validators = validators
+        self._chain_id = chain_id
+        self._histories: dict[ValidatorId, NodeHistory] = {}
+        self.blocks: dict[int, bytes] = {}  # height -> header hash, the first stored anywhere
+        self.ordered: dict[int, bytes] = {}  # height -> proposal digest, the first executed anywhere
+        self.proposed: set[bytes] = set()  # transactions a client submitted
+        self.seen: dict[bytes, int] = {}  # transaction -> height at which it was executed
+
+    def history(self, node: ValidatorId) -> NodeHistory:
+        return self._histories.setdefault(node, NodeHistory())
+
+    # --- lives ---
+
+    def on_boot(self, node: ValidatorId, stored: int) -> None:
+        """A life begins: execution and storing go on above what is on disk."""
+        history = self.history(node)
+        history.next_execute = history.next_store = stored + 1
+
+    # --- votes ---
+
+    def on_send(self, node: ValidatorId, message: Message, journal: Journal) -> None:
+        """A message of its own leaves an honest node."""
+        match message:
+            case PrePrepare():
+                digest = proposal_digest(message.proposal)
+                key = (MessageType.PRE_PREPARE, message.view, message.proposal.height)
+                self._check_view(node, message.view, "pre-prepare")
+                self._durable((message.view, message.proposal.height, digest) in journal.proposal_keys, node, key)
+            case Prepare() | Commit():
+                digest = Digest(message.digest)
+                kind = MessageType.PREPARE if isinstance(message, Prepare) else MessageType.COMMIT
+                key = (kind, message.view, message.height)
+                self._check_view(node, message.view, kind.name.lower())
+                self._durable((kind, message.view, message.height, digest) in journal.vote_keys, node, key)
+                if isinstance(message, Commit):
+                    self._remember_commit(node, message)
+            case Checkpoint():
+                digest = Digest(message.digest)
+                key = (MessageType.CHECKPOINT, 0, message.height)
+                self._durable((MessageType.CHECKPOINT, 0, message.height, digest) in journal.vote_keys, node, key)
+            case ViewChange():
+                digest = tagged_digest(TAG_SEEN, encode(message))
+                key = (MessageType.VIEW_CHANGE, message.view, 0)
+                self._durable(message.view in journal.view_changes, node, key)
+                self._check_view_change(node, message)
+            case NewView():
+                digest = tagged_digest(TAG_SEEN, encode(message))
+                key = (MessageType.NEW_VIEW, message.view, 0)
+                self._durable(message.view in journal.new_views, node, key)
+            case Status():
+                return
+        self._no_contradiction(node, key, digest)
+
+    def _no_contradiction(self, node: ValidatorId, key: tuple[int, int, int], digest: bytes) -> None:
+        history = self.history(node)
+        history.votes += 1
+        before = history.said.setdefault(key, digest)
+        if before != digest:
+            kind, view, height = key
+            name = MessageType(kind).name.lower()
+            raise Violation("no_contradiction", f"{node.hex()[:8]} said two things as {name} v{view} h{height}")
+
+    def _durable(self, holds: bool, node: ValidatorId, key: tuple[int, int, int]) -> None:
+        if not holds:
+            kind, view, height = key
+            name = MessageType(kind).name.lower()
+            raise Violation("durable_before_visible", f"{node.hex()[:8]}: {name} v{view} h{height} is not in its journal")
+
+    def _check_view(self, node: ValidatorId, view: int, what: str) -> None:
+        left_below = self.history(node).left_below
+        if view < left_below:
+            raise Violation("left_views_stay_left", f"{node.hex()[:8]}: {what} in v{view} after view-change v{left_below}")
+
+    def _remember_commit(self, node: ValidatorId, message: Commit) -> None:
+        commits = self.history(node).commits
+        if message.height not in commits or commits[message.height][0] <= message.view:
+            commits[message.height] = (message.view, message.digest)
+
+    def _check_view_change(self, node: ValidatorId, message: ViewChange) -> None:
+        """A commit vote claims a prepared certificate; leaving the view, the node must hand it on."""
+        history = self.history(node)
+        history.left_below = max(history.left_below, message.view)
+        stable = message.stable.height if message.stable is not None else 0
+        prepared = {certificate.height: certificate for certificate in message.prepared}
+        for height, (view, digest) in sorted(history.commits.items()):
+            if height <= stable:
+                del history.commits[height]
+            elif view < message.view:
+                certificate = prepared.get(height)
+                if certificate is None or (certificate.view, certificate.digest) < (view, b""):
+                    raise Violation("prepared_handed_on", f"{node.hex()[:8]}: view-change v{message.view} lacks h{height}")
+                if certificate.view == view and certificate.digest != digest:
+                    raise Violation("prepared_handed_on", f"{node.hex()[:8]}: another digest prepared at h{height} v{view}")
+
+    # --- the life of a block ---
+
+    def on_execute(self, node: ValidatorId, proposal: Proposal) -> None:
+        history = self.history(node)
+        digest = proposal_digest(proposal)
+        if proposal.height != history.next_execute:
+            raise Violation("execute_in_order", f"{node.hex()[:8]}: h{proposal.height}, not h{history.next_execute}")
+        history.next_execute += 1
+        if history.executed.setdefault(proposal.height, digest) != digest:
+            raise Violation("ordered_once", f"{node.hex()[:8]} executes another proposal at h{proposal.height} than before")
+        if self.ordered.setdefault(proposal.height, digest) != digest:
+            raise Violation("agreement", f"two proposals ordered at h{proposal.height}, seen at {node.hex()[:8]}")
+
+    def on_store(self, node: ValidatorId, header: Header, certificate: Certificate) -> None:
+        history = self.history(node)
+        if header.height != history.next_store:
+            raise Violation("store_in_order", f"{node.hex()[:8]}: h{header.height}, not h{history.next_store}")
+        history.next_store += 1
+        self.check_certificate(header, certificate)
+        digest = header_hash(header)
+        if self.blocks.setdefault(header.height, digest) != digest:
+            raise Violation("agreement", f"two blocks at h{header.height}, seen at {node.hex()[:8]}")
+
+    def check_certificate(self, header: Header, certificate: Certificate) -> None:
+        """The checker's own rule, sharing no code with the core: distinct signers of a quorum's weight, this header."""
+        digest = header_hash(header)
+        if certificate.kind != MessageType.CHECKPOINT or certificate.height != header.height or certificate.digest != digest:
+            raise Violation("certificate", f"h{header.height}: the certificate is about something else")
+        message = signing_bytes(
+            chain_id=self._chain_id,
+            kind=MessageType.CHECKPOINT,
+            view=View(0),
+            height=Height(header.height),
+            digest=digest,
+        )
+        weights = {
+            member.id: member.weight
+            for vote in certificate.signatures
+            for member in self._validators.members
+            if member.id == vote.validator and verify_signature(member.public_key, message, vote.signature)
+        }
+        total = sum(member.weight for member in self._validators.members)
+        if 3 * sum(weights.values()) < 2 * total + 1:
+            raise Violation("certificate", f"h{header.height}: {len(weights)} distinct good signatures")
+
+    def on_transactions(self, height: int, transactions: Sequence[bytes]) -> None:
+        """The transactions a node executed at a height, duplicates already skipped."""
+        for transaction in transactions:
+            if self.seen.setdefault(transaction, height) != height:
+                raise Violation("executed_once", f"a transaction at h{self.seen[transaction]} again at h{height}")
+            if transaction not in self.proposed:
+                raise Violation("validity", f"h{height} holds a transaction nobody submitted")

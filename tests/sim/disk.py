@@ -1,0 +1,106 @@
+"""A node's disk: a journal whose records are durable only after a sync, and the stored blocks.
+
+Both survive a crash; what was not synced is lost from the first record that did not reach the platter on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from random import Random
+
+from chain.codec import decode, encode
+from chain.model.block import Certificate, Header, Proposal, proposal_digest
+from chain.types import Height
+from consensus.effects import (
+    CertificateRecord,
+    JournalRecord,
+    NewViewRecord,
+    ProposalRecord,
+    ViewChangeRecord,
+    VoteRecord,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredBlock:
+    header: Header
+    certificate: Certificate
+    proposal: Proposal
+
+
+def record_height(record: JournalRecord) -> int | None:
+    """The height a record is about; None for those that are about a view."""
+    match record:
+        case VoteRecord():
+            return record.height
+        case ProposalRecord():
+            return record.proposal.height
+        case CertificateRecord():
+            return record.certificate.height
+        case ViewChangeRecord() | NewViewRecord():
+            return None
+
+
+@dataclass(slots=True)
+class Journal:
+    """Records in the order written; `durable` of them have been synced."""
+
+    records: list[bytes] = field(default_factory=list)
+    pending: list[bytes] = field(default_factory=list)
+    vote_keys: set[tuple[int, int, int, bytes]] = field(default_factory=set)  # ever durable, for the checkers
+    proposal_keys: set[tuple[int, int, bytes]] = field(default_factory=set)  # (view, height, digest), ever durable
+    view_changes: set[int] = field(default_factory=set)  # views, ever durable
+    new_views: set[int] = field(default_factory=set)
+    proposals: dict[bytes, Proposal] = field(default_factory=dict)  # durable, by digest, with their bodies
+    syncs: int = 0
+    lost: int = 0
+
+    def append(self, record: JournalRecord) -> None:
+        self.pending.append(encode(record))
+
+    def sync(self, count: int) -> None:
+        """The first `count` pending records are durable now."""
+        self.syncs += 1
+        for data in self.pending[:count]:
+            self._settle(data)
+        del self.pending[:count]
+
+    def _settle(self, data: bytes) -> None:
+        self.records.append(data)
+        record = decode(JournalRecord, data)  # type: ignore[arg-type]
+        match record:
+            case VoteRecord():
+                self.vote_keys.add((record.kind, record.view, record.height, record.digest))
+            case ProposalRecord():
+                digest = proposal_digest(record.proposal)
+                self.proposals[digest] = record.proposal
+                self.proposal_keys.add((record.view, record.proposal.height, digest))
+            case ViewChangeRecord():
+                self.view_changes.add(record.message.view)
+            case NewViewRecord():
+                self.new_views.add(record.message.view)
+
+    def crash(self, random: Random) -> None:
+        """Some of what was being written may have got through; a record torn in the middle has not."""
+        survivors = random.randint(0, len(self.pending))
+        for data in self.pending[:survivors]:
+            self._settle(data)
+        self.lost += len(self.pending) - survivors
+        self.pending.clear()
+
+    def load(self) -> list[JournalRecord]:
+        return [decode(JournalRecord, data) for data in self.records]  # type: ignore[arg-type]
+
+
+@dataclass(slots=True)
+class Blocks:
+    """Stored blocks above genesis, ascending without a gap."""
+
+    items: list[StoredBlock] = field(default_factory=list)
+
+    @property
+    def height(self) -> Height:
+        return Height(len(self.items))
+
+    def get(self, height: int) -> StoredBlock | None:
+        return self.items[height - 1] if 1 <= height <= len(self.items) else None

@@ -1,0 +1,422 @@
+"""One simulated node: the unchanged core, and around it a journal, a pool, an executor, stored blocks and timers.
+
+Effects are carried out in list order. What stands behind a `Persist` waits for the sync that makes it durable; a crash
+in between loses both. `later` binds an action to the present life: a crash forgets it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, assert_never
+
+from chain.codec import Record
+from chain.errors import BadInput
+from chain.model.block import Header, Proposal, header_hash, proposal_digest
+from chain.types import Instant, ValidatorId
+from consensus import Replica, decode_signed
+from consensus.effects import (
+    Abandon,
+    Broadcast,
+    CancelRequests,
+    CancelTimer,
+    Diverged,
+    Effect,
+    Execute,
+    FetchBlocks,
+    ObtainProposal,
+    Persist,
+    ReportFault,
+    RequestProposal,
+    Send,
+    SetTimer,
+    Store,
+)
+from consensus.events import (
+    Event,
+    Executed,
+    MessageReceived,
+    PeerConnected,
+    PoolDrained,
+    ProposalPacked,
+    Started,
+    Timer,
+    TimerFired,
+    TransactionsWaiting,
+)
+from tests.sim.blocks_sync import BlockFetcher
+from tests.sim.disk import Blocks, Journal, StoredBlock
+from tests.sim.executor import SimExecutor
+from tests.sim.obtain import Obtainer
+from tests.sim.pool import SimPool
+from tests.sim.trace import describe
+
+if TYPE_CHECKING:
+    from tests.sim.world import World
+
+EPOCH_MS = 1_000_000_000  # what every clock shows at the start, give or take its skew
+
+
+class Gossip(Record, frozen=True, kw_only=True):
+    """Transactions on their way to a pool."""
+
+    transactions: tuple[bytes, ...]
+
+
+class SimNode:
+    """A process of a validator. `honest` is False for what a checker must not hold to the promises."""
+
+    def __init__(self, world: World, *, slot: int, validator: ValidatorId, name: str, honest: bool) -> None:
+        self.world = world
+        self.slot = slot
+        self.validator = validator
+        self.name = name
+        self.honest = honest
+        self.alive = False
+        self.life = 0
+        self.skew_ms = 0
+        self.disk_slow = False
+        self.journal = Journal()
+        self.disk_blocks = Blocks()
+        self.pool = SimPool()
+        self.diverged: Diverged | None = None
+        self.faults_reported: dict[str, int] = {}
+        self.steps = 0
+        self.crashes = 0
+
+    # --- lives ---
+
+    def boot(self) -> None:
+        world = self.world
+        self.alive = True
+        self.life += 1
+        stored = self.disk_blocks.items
+        self.outbox: deque[Effect] = deque()
+        self._inbox: deque[Event] = deque()  # what waits for a sync where the driver does not overlap
+        self._syncing = False
+        self._covered = 0  # of the pending journal records, how many the running sync makes durable
+        self._durable_ahead = 0  # `Persist`s at the head of the outbox that are durable already
+        self.timers: dict[Timer, int] = {}  # kind -> generation of the armed timer
+        self._generation = 0
+        self.requests: dict[int, int] = {}  # height -> view of open `RequestProposal`s
+        self.obtained: dict[bytes, Proposal] = {}
+        self._execute_queue: deque[Proposal] = deque()
+        self._executing = False
+        self._store_queue: deque[StoredBlock] = deque()
+        self._storing = False
+        self.ordered_proposals: dict[int, Proposal] = {}
+        self._pack_scheduled = False
+        self._told_waiting = False
+        self.obtainer = Obtainer(self)
+        self.fetcher = BlockFetcher(self)
+        if not world.node_faults.pool_survives:
+            self.pool = SimPool()
+        self.pool.reserved.clear()
+        executed = {transaction for block in stored for transaction in block.proposal.transaction_hashes()}
+        self.pool.order(executed)
+        tip = stored[-1].header if stored else world.genesis_header
+        self.executor = SimExecutor(tip, executed)
+        if self.honest:
+            world.checkers.on_boot(self.validator, len(stored))
+        self.tell("boot", f"life {self.life}, {len(stored)} blocks, {len(self.journal.records)} journal records")
+        self.replica: Replica = world.make_replica(self)
+        self.step(Started())
+        for peer in world.peers(self):
+            world.network.breaks(self.slot, peer.slot)
+        for transaction in list(self.pool.waiting):
+            self._watch(transaction)
+        self.pool_changed()
+
+    def crash(self) -> None:
+        self.tell("crash", f"{len(self.outbox)} effects and {len(self.journal.pending)} records pending")
+        self.alive = False
+        self.life += 1
+        self.crashes += 1
+        self.journal.crash(self.world.random)
+
+    def later(self, delay_ms: int, action: Callable[[], None]) -> None:
+        life = self.life
+
+        def run() -> None:
+            if self.life == life:
+                action()
+
+        self.world.clock.after(delay_ms, run)
+
+    def while_alive(self, answer: Callable[[Any], None]) -> Callable[[Any], None]:
+        life = self.life
+
+        def run(data: Any) -> None:
+            if self.life == life:
+                answer(data)
+
+        return run
+
+    def tell(self, what: str, text: str = "") -> None:
+        self.world.trace.add(self.world.clock.now, self.name, f"{what} {text}")
+
+    @property
+    def local_now(self) -> Instant:
+        return Instant(EPOCH_MS + self.world.clock.now + self.skew_ms)
+
+    # --- the core ---
+
+    def step(self, event: Event) -> None:
+        if self._syncing and not self.world.node_faults.overlap:
+            self._inbox.append(event)
+            return
+        self.tell(">", describe(event))
+        self.steps += 1
+        effects = self.replica.step(event, self.local_now)
+        self.world.after_step(self)
+        for effect in effects:
+            if isinstance(effect, Persist):
+                self.journal.append(effect.record)
+        self.outbox.extend(effects)
+        self._drain()
+
+    def _drain(self) -> None:
+        life = self.life
+        while self.outbox and self.life == life:
+            effect = self.outbox[0]
+            if isinstance(effect, Persist):
+                if not self._durable_ahead:
+                    self._start_sync()
+                    return
+                self._durable_ahead -= 1
+            if self.world.strikes_now(self):
+                return
+            self.outbox.popleft()
+            self.tell("<", describe(effect))
+            self._carry_out(effect)
+
+    def _start_sync(self) -> None:
+        if self._syncing:
+            return
+        self._syncing = True
+        self._covered = len(self.journal.pending)
+        faults = self.world.node_faults
+        span = faults.slow_disk_ms if self.disk_slow else faults.sync_ms
+        self.later(self.world.random.randint(*span), self._synced)
+
+    def _synced(self) -> None:
+        self._syncing = False
+        self.journal.sync(self._covered)
+        self._durable_ahead += self._covered
+        self._drain()
+        while self._inbox and not self._syncing and self.alive:
+            self.step(self._inbox.popleft())
+
+    def _carry_out(self, effect: Effect) -> None:
+        match effect:
+            case Persist():
+                pass
+            case Broadcast() | Send():
+                self.world.transmit(self, effect)
+            case SetTimer():
+                self._set_timer(effect)
+            case CancelTimer():
+                self.timers.pop(effect.timer, None)
+            case RequestProposal():
+                self.requests[effect.height] = effect.view
+                self._schedule_pack()
+            case CancelRequests():
+                self.requests.clear()
+                self.obtainer.cancel_fresh()
+            case ObtainProposal():
+                self.obtainer.start(effect)
+            case Abandon():
+                self._abandon(effect)
+            case Execute():
+                self._order(effect.proposal)
+            case Store():
+                self._store(effect)
+            case FetchBlocks():
+                self.fetcher.start(effect)
+            case ReportFault():
+                self.faults_reported[effect.reason] = self.faults_reported.get(effect.reason, 0) + 1
+                self.world.on_fault_reported(self, effect)
+            case Diverged():
+                self.diverged = effect
+                self.world.on_diverged(self, effect)
+            case _:
+                assert_never(effect)
+
+    def _set_timer(self, effect: SetTimer) -> None:
+        self._generation += 1
+        generation = self.timers[effect.timer] = self._generation
+
+        def fire() -> None:
+            if self.timers.get(effect.timer) == generation:
+                del self.timers[effect.timer]
+                self.step(TimerFired(timer=effect.timer))
+
+        self.later(effect.at - self.local_now, fire)
+
+    # --- messages ---
+
+    def receive(self, source: int, data: bytes) -> None:
+        """A frame from the peer at slot `source`: gossip or a signed message, as bytes off the wire."""
+        if data[:1] == b"G":
+            self.add_transactions([data[at : at + 32] for at in range(1, len(data), 32)])
+            return
+        try:
+            signed = decode_signed(data)
+        except BadInput as error:
+            self.tell("bad", error.code)
+            return
+        verified = self.world.verify(signed)
+        if verified is None:
+            self.tell("bad", "not verified")
+            self.world.on_unverified(self, source)
+            return
+        self.step(MessageReceived(message=verified))
+
+    def connected(self, peer: int) -> None:
+        validator = self.world.nodes[peer].validator
+        if validator != self.validator:
+            self.step(PeerConnected(peer=validator))
+
+    # --- transactions ---
+
+    def add_transactions(self, transactions: list[bytes]) -> None:
+        added = [transaction for transaction in transactions if self.pool.add(transaction, self.world.clock.now)]
+        for transaction in added:
+            self._watch(transaction)
+        if added and self.world.node_faults.gossip:
+            self._gossip(added)
+        self.pool_changed()
+
+    def _watch(self, transaction: bytes) -> None:
+        self.later(self.world.node_faults.overdue_ms, lambda: self._overdue(transaction, told_all=False))
+
+    def _overdue(self, transaction: bytes, *, told_all: bool) -> None:
+        """Pooled too long: tell all; if that did not help either, tell the core, again and again."""
+        if transaction not in self.pool.waiting:
+            return
+        self._gossip([transaction])
+        if told_all:
+            self.step(TransactionsWaiting(overdue=True))
+        self.later(self.world.node_faults.overdue_ms, lambda: self._overdue(transaction, told_all=True))
+
+    def _gossip(self, transactions: list[bytes]) -> None:
+        frame = b"G" + b"".join(transactions)
+        for peer in self.world.peers(self):
+            self.world.network.send(self.slot, peer.slot, frame)
+
+    def pool_changed(self) -> None:
+        """Tell the core when the pool stops or starts being empty; pack if that was asked for."""
+        if not self.alive:
+            return
+        waiting = bool(self.pool.waiting)
+        if waiting != self._told_waiting:
+            self._told_waiting = waiting
+            self.step(TransactionsWaiting(overdue=False) if waiting else PoolDrained())
+        self._schedule_pack()
+
+    # --- packing ---
+
+    def _schedule_pack(self) -> None:
+        if self.alive and self.requests and not self._pack_scheduled and self.pool.select(1):
+            self._pack_scheduled = True
+            self.later(self.world.random.randint(*self.world.node_faults.pack_ms), self._pack)
+
+    def _pack(self) -> None:
+        self._pack_scheduled = False
+        chosen = self.pool.select(self.world.plan.block_transactions_max)
+        if not self.requests or not chosen:
+            return
+        height = min(self.requests)
+        view = self.requests.pop(height)
+        proposal = Proposal(
+            chain_id=self.world.chain_id,
+            height=height,
+            timestamp_ms=self.local_now,
+            proposer=self.validator,
+            hashes=b"".join(chosen),
+        )
+        digest = proposal_digest(proposal)
+        self.pool.reserve(digest, chosen, self.world.clock.now)
+        self.obtained[digest] = proposal
+        self.step(ProposalPacked(view=view, proposal=proposal))  # type: ignore[arg-type]
+        self._schedule_pack()
+
+    def _abandon(self, effect: Abandon) -> None:
+        proposal = self.proposal(effect.digest)
+        self.pool.release(effect.digest)
+        if proposal is not None:
+            for transaction in proposal.transaction_hashes():
+                if self.pool.add(transaction, self.world.clock.now):
+                    self._watch(transaction)
+        self.later(0, self.pool_changed)
+
+    def proposal(self, digest: bytes) -> Proposal | None:
+        """The proposal, if this node holds it with every body."""
+        held = self.obtained.get(digest) or self.journal.proposals.get(digest)
+        if held is not None:
+            self.pool.known.update(held.transaction_hashes())
+            return held
+        for block in self.disk_blocks.items:
+            if block.header.proposal_digest == digest:
+                return block.proposal
+        return None
+
+    # --- execution and storing ---
+
+    def _order(self, proposal: Proposal) -> None:
+        if self.honest:
+            self.world.checkers.on_execute(self.validator, proposal)
+        self.ordered_proposals[proposal.height] = proposal
+        self.pool.known.update(proposal.transaction_hashes())
+        self.pool.order(proposal.transaction_hashes())
+        self.later(0, self.pool_changed)
+        self._execute_queue.append(proposal)
+        self._execute_next()
+
+    def _execute_next(self) -> None:
+        if self._executing or not self._execute_queue:
+            return
+        self._executing = True
+        proposal = self._execute_queue.popleft()
+
+        def finished() -> None:
+            self._executing = False
+            header = self.world.executed_header(self, proposal)
+            self._execute_next()
+            self.step(Executed(header=header))
+
+        self.later(self.world.random.randint(*self.world.node_faults.execute_ms), finished)
+
+    def _store(self, effect: Store) -> None:
+        header = effect.header
+        if self.honest:
+            self.world.checkers.on_store(self.validator, header, effect.certificate)
+        proposal = self.ordered_proposals.pop(header.height)
+        self._store_queue.append(StoredBlock(header=header, certificate=effect.certificate, proposal=proposal))
+        self._store_next()
+
+    def _store_next(self) -> None:
+        """One durable write at a time, of everything that waits."""
+        if self._storing or not self._store_queue:
+            return
+        self._storing = True
+        count = len(self._store_queue)
+
+        def durable() -> None:
+            self._storing = False
+            blocks = [self._store_queue.popleft() for _ in range(count)]
+            self.disk_blocks.items.extend(blocks)
+            for block in blocks:
+                self.obtained.pop(block.header.proposal_digest, None)
+            self.tell("stored", f"up to h{self.disk_blocks.height}")
+            self.obtainer.cancel_up_to(self.disk_blocks.height)
+            self.world.on_stored(self, blocks)
+            self._store_next()
+
+        self.later(self.world.random.randint(*self.world.node_faults.store_ms), durable)
+
+    def tip_hash(self) -> bytes:
+        """Hash of the newest stored header."""
+        items = self.disk_blocks.items
+        header: Header = items[-1].header if items else self.world.genesis_header
+        return header_hash(header)

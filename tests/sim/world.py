@@ -1,0 +1,288 @@
+"""A whole run: a cluster, a client, a nemesis and the checkers, all drawn from one seed.
+
+First chaos, in which only safety is promised; then calm, in which every transaction must become final everywhere; then
+silence: an idle chain sends nothing and arms no timer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Final
+
+from chain.model.block import Header, Proposal
+from chain.model.genesis import ChainParameters, chain_id, genesis_header
+from chain.model.validators import ValidatorSet
+from consensus import encode_signed
+from consensus.effects import Broadcast, Diverged, ReportFault, Send
+from consensus.messages import Message, Verified
+from tests.sim.byzantine import Byzantine
+from tests.sim.checkers import Checkers, Violation
+from tests.sim.clock import Clock
+from tests.sim.core import Core
+from tests.sim.disk import StoredBlock
+from tests.sim.faults import CALM_NETWORK, CALM_NODE, Plan, draw_plan
+from tests.sim.keys import sim_genesis, transaction_digest
+from tests.sim.nemesis import Nemesis
+from tests.sim.network import Network
+from tests.sim.node import SimNode
+from tests.sim.trace import Trace
+
+LIVENESS_MS: Final = 120_000  # from the end of chaos until every transaction is final on every node
+SILENCE_MS: Final = 120_000  # from then on until nothing at all happens any more
+TRANSACTIONS_MAX: Final = 300
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What one run did. `problem` is empty if every promise held."""
+
+    seed: int
+    nodes: int
+    problem: str
+    digest: str
+    height: int
+    view: int
+    transactions: int
+    skipped: int
+    virtual_ms: int
+    recovery_ms: int
+    steps: int
+    messages: int
+    lost: int
+    crashes: int
+    strikes: dict[str, int]
+    byzantine: str
+
+
+class World:
+    """Owns everything; `run_seed` plays the usual three phases, a script calls the pieces itself."""
+
+    def __init__(self, *, seed: int, nodes: int, plan: Plan | None = None, story: bool = False) -> None:
+        self.seed = seed
+        self.random = Random(f"headrace/{seed}/{nodes}")
+        self.plan = plan if plan is not None else draw_plan(self.random, nodes=nodes)
+        self.node_faults = self.plan.node
+        self.clock = Clock()
+        self.trace = Trace(story=story)
+        parameters = ChainParameters(
+            window=self.plan.window, block_transactions_max=self.plan.block_transactions_max
+        )
+        genesis = sim_genesis(nodes=nodes, parameters=parameters)
+        self.parameters = parameters
+        self.chain_id = chain_id(genesis)
+        self.genesis_header: Header = genesis_header(genesis)
+        self.validators = ValidatorSet(genesis.validators)
+        self.core = Core(self.validators, self.chain_id, parameters, self.genesis_header)
+        self.network = Network(self.clock, self.random, self.plan.network)
+        self.checkers = Checkers(validators=self.validators, chain_id=self.chain_id)
+        self.byzantine = Byzantine(self)
+        self.nemesis = Nemesis(self)
+        self.transactions = 0
+        self.expect_divergence = False
+        self.nodes: list[SimNode] = []
+        self._make_nodes()
+        self._complete = False
+        self._unstored: dict[int, set[bytes]] = {node.slot: set() for node in self.honest}
+
+    def _make_nodes(self) -> None:
+        members = self.validators.members
+        liar = self.random.randrange(len(members)) if self.plan.byzantine else -1
+        for slot, member in enumerate(members):
+            self.nodes.append(SimNode(self, slot=slot, validator=member.id, name=f"n{slot}", honest=slot != liar))
+        if self.plan.byzantine == "twins":
+            twin = members[liar]
+            self.nodes.append(SimNode(self, slot=len(members), validator=twin.id, name=f"n{liar}'", honest=False))
+            self.byzantine.regroup()
+        self.network.endpoints.extend(self.nodes)
+
+    @property
+    def honest(self) -> list[SimNode]:
+        return [node for node in self.nodes if node.honest]
+
+    def peers(self, node: SimNode) -> list[SimNode]:
+        return [peer for peer in self.nodes if peer.validator != node.validator]
+
+    def node_of(self, validator: bytes) -> SimNode:
+        return next(node for node in self.nodes if node.validator == validator)
+
+    # --- what nodes ask of the world ---
+
+    def transmit(self, node: SimNode, effect: Broadcast | Send) -> None:
+        message = effect.message
+        if node.honest and message.sender == node.validator:
+            self.checkers.on_send(node.validator, message.message, node.journal)
+        targets = [
+            peer
+            for peer in self.peers(node)
+            if (isinstance(effect, Broadcast) or peer.validator == effect.to)
+            and self.byzantine.speaks_to(node.slot, peer.slot)
+        ]
+        data = encode_signed(message)
+        for peer in targets:
+            if self.strikes_now(node):
+                return  # it dies in the middle of a broadcast
+            frames = [data] if node.honest or self.plan.byzantine != "liar" else self.bend(node, peer, message)
+            for frame in frames:
+                self.network.send(node.slot, peer.slot, frame)
+
+    def bend(self, node: SimNode, peer: SimNode, message: Verified[Message]) -> list[bytes]:
+        return self.byzantine.bend(node, peer.slot, message)
+
+    def strikes_now(self, node: SimNode) -> bool:
+        """Whether the node dies at this very point; then it is dead already."""
+        if not node.alive:
+            return True
+        rate = self.node_faults.crash_rate
+        if rate and self.nemesis.active and self.random.randrange(100_000) < rate:
+            self.nemesis.counts["crash_point"] = self.nemesis.counts.get("crash_point", 0) + 1
+            node.crash()
+            return True
+        return False
+
+    def executed_header(self, node: SimNode, proposal: Proposal) -> Header:
+        header = node.executor.execute(proposal)
+        if node.honest:
+            self.checkers.on_transactions(proposal.height, node.executor.newest)
+        return header
+
+    def after_step(self, node: SimNode) -> None:
+        node.replica.validate_state()
+
+    def on_fault_reported(self, node: SimNode, effect: ReportFault) -> None:
+        if node.honest and all(peer.honest for peer in self.nodes if peer.validator == effect.peer):
+            raise Violation("false_accusation", f"{node.name} accuses an honest peer of {effect.reason}")
+
+    def on_unverified(self, node: SimNode, source: int) -> None:
+        if self.nodes[source].honest:
+            raise Violation("honest_messages_verify", f"{node.name} refuses a message of {self.nodes[source].name}")
+
+    def on_diverged(self, node: SimNode, effect: Diverged) -> None:
+        if node.honest and not self.expect_divergence:
+            raise Violation("divergence", f"{node.name} diverged at h{effect.height}: {effect.reason}")
+
+    def on_stored(self, node: SimNode, blocks: list[StoredBlock]) -> None:
+        if node.honest:
+            for block in blocks:
+                self._unstored[node.slot].difference_update(block.proposal.transaction_hashes())
+            self._complete = not any(self._unstored.values())
+
+    # --- the client ---
+
+    def submit(self, count: int, to: list[SimNode]) -> list[bytes]:
+        """Hand `count` new transactions to each of the nodes."""
+        fresh: list[bytes] = [transaction_digest(self.transactions + at) for at in range(count)]
+        self.transactions += count
+        self.checkers.proposed.update(fresh)
+        self._complete = False
+        for unstored in self._unstored.values():
+            unstored.update(fresh)
+        for node in to:
+            if node.alive:
+                node.add_transactions(fresh)
+        return fresh
+
+    def resubmit(self) -> None:
+        """A client that waited in vain for a transaction hands it to another node."""
+        lost: set[bytes] = set().union(*self._unstored.values())
+        for transaction in sorted(lost):
+            self.random.choice(self.honest).add_transactions([transaction])
+
+    def keep_submitting(self, active: Callable[[], bool]) -> None:
+        def submit() -> None:
+            if not active():
+                return
+            if self.transactions < TRANSACTIONS_MAX:
+                alive = [node for node in self.nodes if node.alive]
+                if alive:
+                    count = self.random.randint(*self.plan.submit_count)
+                    self.submit(count, self.random.sample(alive, min(len(alive), self.plan.submit_nodes)))
+            self.clock.after(self.random.randint(*self.plan.submit_ms), submit)
+
+        self.clock.after(0, submit)
+
+    # --- phases ---
+
+    def boot(self) -> None:
+        for node in self.nodes:
+            node.boot()
+        self.network.retry()
+
+    def calm(self) -> None:
+        """No more faults: all nodes run, all links work, clocks agree nearly enough."""
+        drawn = self.plan.node
+        self.network.faults = CALM_NETWORK
+        self.node_faults = replace(
+            CALM_NODE, pool_survives=drawn.pool_survives, gossip=drawn.gossip, overlap=drawn.overlap
+        )
+        self.nemesis.end()
+
+    def complete(self) -> bool:
+        """Every transaction is final on every honest node, and all honest nodes stand at one height."""
+        if not self._complete:
+            return False
+        honest = self.honest
+        return all(node.disk_blocks.height == honest[0].disk_blocks.height for node in honest)
+
+    def demand_progress(self, limit_ms: int = LIVENESS_MS) -> int:
+        """Run until complete; how long that took. Raises Violation("liveness") after `limit_ms`."""
+        start = self.clock.now
+        self._complete = not any(self._unstored.values())
+        if not self.clock.run(until_ms=start + limit_ms, done=self.complete):
+            heights = " ".join(f"{node.name}:{node.disk_blocks.height}/v{node.view}" for node in self.nodes)
+            missing = max(len(unstored) for unstored in self._unstored.values())
+            raise Violation("liveness", f"{missing} transactions not final after {limit_ms} ms of calm; {heights}")
+        return self.clock.now - start
+
+    def demand_silence(self, limit_ms: int = SILENCE_MS) -> None:
+        """Run until nothing is left to happen. Raises Violation("silence")."""
+        self.byzantine.active = False
+        end = self.clock.now + limit_ms
+        self.clock.run(until_ms=end, done=lambda: len(self.clock) == 0)
+        for node in self.honest:
+            if node.timers:
+                raise Violation("silence", f"{node.name} has timers armed: {[timer.value for timer in node.timers]}")
+        if len(self.clock):
+            raise Violation("silence", f"{len(self.clock)} actions still to come after {limit_ms} ms without work")
+
+    def report(self, *, problem: str, recovery_ms: int) -> Report:
+        honest = self.honest
+        return Report(
+            seed=self.seed,
+            nodes=len(self.validators),
+            problem=problem,
+            digest=self.trace.digest,
+            height=max(node.disk_blocks.height for node in honest),
+            view=max(node.view for node in honest),
+            transactions=self.transactions,
+            skipped=max(node.executor.skipped for node in honest),
+            virtual_ms=self.clock.now,
+            recovery_ms=recovery_ms,
+            steps=sum(node.steps for node in self.nodes),
+            messages=self.network.sent,
+            lost=self.network.lost,
+            crashes=sum(node.crashes for node in self.nodes),
+            strikes=dict(sorted(self.nemesis.counts.items())),
+            byzantine=self.plan.byzantine,
+        )
+
+
+def run_seed(seed: int, *, nodes: int, story: bool = False, world: World | None = None) -> tuple[Report, World]:
+    """Chaos, calm, silence. A broken promise or a bug of the core ends the run and stands in `Report.problem`."""
+    world = world if world is not None else World(seed=seed, nodes=nodes, story=story)
+    problem = ""
+    recovery_ms = -1
+    try:
+        world.boot()
+        world.nemesis.start()
+        world.keep_submitting(lambda: world.nemesis.active)
+        world.clock.run(until_ms=world.plan.chaos_ms)
+        world.calm()
+        world.resubmit()
+        world.submit(3, [world.random.choice(world.honest)])
+        recovery_ms = world.demand_progress()
+        world.demand_silence()
+    except Exception as error:  # noqa: BLE001  every failure of the core is a finding, and the story must be told
+        problem = f"{type(error).__name__}: {error}"
+    return world.report(problem=problem, recovery_ms=recovery_ms), world
