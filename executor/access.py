@@ -7,7 +7,8 @@ values; what cannot be followed (loops over lists, results of other contracts) i
 Expressions are tuples, so that equal ones are found equal:
 
     ("constant", value)  ("argument", i)  ("context", name)  ("tuple", items)  ("item", expression, index)
-    ("state", variable, key or None)  ("length", variable)  ("operation", name, left, right)  ("interface", address)
+    ("state", variable, key or None, default)  ("length", variable)  ("operation", name, left, right)
+    ("interface", address)
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ Expression: TypeAlias = "tuple[Any, ...] | None"
 
 ACCESSES_MAX: Final = 256  # of a method; more and the method counts as unknown
 INLINE_DEPTH_MAX: Final = 8
+STEPS_MAX: Final = 20_000  # expressions walked, helpers counted each time they are inlined
+EXPRESSION_SIZE_MAX: Final = 64  # `k = (k, k)` doubles; a larger expression counts as unknown
 CONTEXT_FIELDS: Final = frozenset({"sender", "origin", "this", "height", "time_ms", "transaction_hash", "chain_id"})
 OPERATIONS: Final = {
     ast.Add: "add", ast.Sub: "subtract", ast.Mult: "multiply", ast.FloorDiv: "divide", ast.Mod: "modulo",
@@ -57,7 +60,7 @@ class Summary:
     """Everything one method may do. `arity` counts parameters without self."""
 
     arity: int
-    accesses: tuple[tuple[Access, Mode], ...]
+    accesses: tuple[tuple[Access, int], ...]  # with a `Mode` each
     calls: tuple[CallSite, ...]
 
 
@@ -78,13 +81,20 @@ class _TooComplex(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Typed:
-    """An expression and, where its value is a struct, the name of it."""
+    """An expression, its size in parts and, where its value is a struct, the name of it."""
 
     expression: Expression
     struct: str | None = None
+    size: int = 1
 
 
 _UNKNOWN: Final = _Typed(None)
+
+
+def _built(expression: Expression, parts: Sequence[_Typed], struct: str | None = None) -> _Typed:
+    """An expression made of others."""
+    size = 1 + sum([part.size for part in parts])
+    return _UNKNOWN if size > EXPRESSION_SIZE_MAX else _Typed(expression, struct, size)
 
 
 def summarise(source: str) -> dict[str, Summary]:
@@ -105,7 +115,8 @@ def summarise(source: str) -> dict[str, Summary]:
             walker.statements(method.body, environment)
         except (_TooComplex, RecursionError, AttributeError, TypeError, ValueError, LookupError):
             continue
-        summaries[name] = Summary(len(parameters), tuple(walker.accesses.items()), tuple(walker.calls))
+        accesses = tuple([(access, int(mode)) for access, mode in walker.accesses.items()])
+        summaries[name] = Summary(len(parameters), accesses, tuple(walker.calls))
     return summaries
 
 
@@ -199,6 +210,7 @@ class _Walker:
     accesses: dict[Access, Mode] = field(default_factory=dict)
     calls: list[CallSite] = field(default_factory=list)
     depth: int = 0
+    steps: int = 0
     returns: list[_Typed] = field(default_factory=list)
 
     # --- statements ---
@@ -284,13 +296,17 @@ class _Walker:
     # --- expressions ---
 
     def expression(self, node: ast.expr, names: _Environment) -> _Typed:
+        self.steps += 1
+        if self.steps > STEPS_MAX:
+            raise _TooComplex
         match node:
             case ast.Constant(value=value):
                 return _Typed(("constant", value))
             case ast.Name(id=name):
                 return self.name(name, names)
             case ast.Tuple(elts=items):
-                return _Typed(("tuple", tuple([self.expression(item, names).expression for item in items])))
+                parts = [self.expression(item, names) for item in items]
+                return _built(("tuple", tuple([part.expression for part in parts])), parts)
             case ast.Attribute(value=ast.Name(id="ctx"), attr=attribute):
                 return _Typed(("context", attribute)) if attribute in CONTEXT_FIELDS else _UNKNOWN
             case ast.Attribute(value=value, attr=attribute):
@@ -298,8 +314,8 @@ class _Walker:
             case ast.Subscript(value=ast.Attribute(value=ast.Name(id="self"), attr=variable), slice=key):
                 return self.element(variable, self.expression(key, names), Mode.READ)
             case ast.Subscript(value=value, slice=ast.Constant(value=int(index))):
-                inner = self.expression(value, names).expression
-                return _UNKNOWN if inner is None else _Typed(("item", inner, index))
+                inner = self.expression(value, names)
+                return _UNKNOWN if inner.expression is None else _built(("item", inner.expression, index), [inner])
             case ast.BinOp(left=left, op=operator, right=right):
                 return self.operation(OPERATIONS.get(type(operator)), left, right, names)
             case ast.Compare(left=left, comparators=[ast.Attribute(value=ast.Name(id="self"), attr=variable)]):
@@ -337,14 +353,15 @@ class _Walker:
             return _UNKNOWN
         for index, (name, annotation) in enumerate(self.shape.structs[value.struct]):
             if name == attribute:
-                return _Typed(("item", value.expression, index), _struct_name(annotation, self.shape))
+                field_struct = _struct_name(annotation, self.shape)
+                return _built(("item", value.expression, index), [value], field_struct)
         return _UNKNOWN
 
     def operation(self, name: str | None, left: ast.expr, right: ast.expr, names: _Environment) -> _Typed:
-        first, second = self.expression(left, names).expression, self.expression(right, names).expression
-        if name is None or first is None or second is None:
+        first, second = self.expression(left, names), self.expression(right, names)
+        if name is None or first.expression is None or second.expression is None:
             return _UNKNOWN
-        return _Typed(("operation", name, first, second))
+        return _built(("operation", name, first.expression, second.expression), [first, second])
 
     # --- calls ---
 
@@ -365,7 +382,8 @@ class _Walker:
                         raise _TooComplex
                 return _UNKNOWN
             case ast.Name(id=name) if name in self.shape.interfaces and len(node.args) == 1:
-                return _Typed(("interface", self.expression(node.args[0], names).expression))
+                address = self.expression(node.args[0], names)
+                return _built(("interface", address.expression), [address])
             case ast.Name(id="len") if len(node.args) == 1 and self.is_list(node.args[0]):
                 variable = node.args[0].attr  # type: ignore[attr-defined]
                 self.access(Access(variable, "Length", (), True), Mode.READ)
@@ -395,7 +413,9 @@ class _Walker:
         inner: _Environment = {}
         for index, parameter in enumerate(parameters):
             value = values[index] if index < len(values) else by_name.get(parameter.arg, _UNKNOWN)
-            inner[parameter.arg] = _Typed(value.expression, _struct_name(parameter.annotation, self.shape))
+            inner[parameter.arg] = _Typed(
+                value.expression, _struct_name(parameter.annotation, self.shape), value.size
+            )
         outer, self.returns = self.returns, []
         self.depth += 1
         self.statements(method.body, inner)
@@ -410,9 +430,11 @@ class _Walker:
         if kind == "Value":
             mode = Mode.WRITE if method == "set" else Mode.READ
             self.access(Access(variable, "Value", (), True), mode)
-            return _Typed(("state", variable, None), struct) if method == "get" else _UNKNOWN
+            default = arguments[0] if arguments else _UNKNOWN
+            expression = ("state", variable, None, default.expression)
+            return _built(expression, [default], struct) if method == "get" else _UNKNOWN
         if kind == "Map" and method == "get" and arguments:
-            return self.element(variable, arguments[0], Mode.READ)
+            return self.element(variable, arguments[0], Mode.READ, arguments[1] if len(arguments) > 1 else _UNKNOWN)
         if kind == "Map" and method == "scan":
             self.access(Access(variable, "Map", tuple([item.expression for item in arguments]), False), Mode.READ)
             return _UNKNOWN
@@ -424,7 +446,7 @@ class _Walker:
 
     # --- accesses ---
 
-    def element(self, variable: str, key: _Typed, mode: Mode) -> _Typed:
+    def element(self, variable: str, key: _Typed, mode: Mode, default: _Typed = _UNKNOWN) -> _Typed:
         """An element of a map or list is touched."""
         if variable not in self.shape.variables:
             return _UNKNOWN
@@ -437,7 +459,8 @@ class _Walker:
             return _UNKNOWN
         if expression is None:
             return _UNKNOWN
-        return _Typed(("state", variable, expression), _struct_name(annotation, self.shape))
+        state = ("state", variable, expression, default.expression)
+        return _built(state, [key, default], _struct_name(annotation, self.shape))
 
     def access(self, access: Access, mode: Mode) -> None:
         self.accesses[access] = self.accesses.get(access, Mode(0)) | mode

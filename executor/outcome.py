@@ -90,7 +90,7 @@ class ShareOutcome(Record, frozen=True, kw_only=True):
     """What one executor made of its transactions of one block; item i is the i-th transaction it was given.
 
     Everything is flat, because a thousand small records cost more than the transactions themselves. A version is the
-    position in the block of the transaction that wrote the value, `POSITION_NONE` if the value stands beneath the block.
+    position in the block of the transaction that wrote the value, `POSITION_NONE` where it stands beneath the block.
     A transaction that could not be run to an end has an empty receipt, no reads and no writes.
     """
 

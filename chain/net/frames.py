@@ -126,7 +126,9 @@ class FrameReader:
 
     def __init__(self) -> None:
         self.frame_bytes_max = HELLO_BYTES_MAX  # raised to FRAME_BYTES_MAX once the peer is known
-        self._replace_buffer(BUFFER_BYTES)
+        self._buffer = bytearray(BUFFER_BYTES)
+        self._view = memoryview(self._buffer)
+        self._start = self._end = 0
 
     @property
     def capacity(self) -> int:

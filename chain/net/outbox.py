@@ -10,7 +10,8 @@
 
 from __future__ import annotations
 
-from collections import deque
+import math
+from collections import Counter, deque
 from typing import Final
 
 from chain.net.frames import FrameKind
@@ -32,29 +33,30 @@ _CLASS_OF: Final[dict[int, int]] = {
 class Outbox:
     """Frames of one connection; within a class they leave in the order in which they came.
 
-    With a delay, a frame becomes ready that much later, and counts against its bound from the start. Times are
-    seconds of whatever clock the caller keeps.
+    With a delay, a frame becomes ready that much later, on a whole millisecond so that neighbours share a write, and
+    counts against its bound from the start. Times are seconds of whatever clock the caller keeps.
     """
 
-    __slots__ = ("_bytes", "_delayed", "_ready", "delay_s", "dropped")
+    __slots__ = ("_bytes", "_delay_s", "_delayed", "_dropped", "_ready")
 
-    def __init__(self, delay_s: float = 0.0) -> None:
-        self.delay_s = delay_s
+    def __init__(self, delay_s: float = 0.0, dropped: Counter[str] | None = None) -> None:
+        """`dropped` counts, by class name, the frames that were refused or had to make way."""
+        self._delay_s = delay_s
+        self._dropped: Counter[str] = Counter() if dropped is None else dropped
         self._ready: tuple[deque[bytes], ...] = (deque(), deque(), deque(), deque())
         self._delayed: deque[tuple[float, int, bytes]] = deque()  # ascending by time
         self._bytes = [0, 0, 0, 0]  # ready and delayed
-        self.dropped = [0, 0, 0, 0]  # frames, by class
 
     def put(self, kind: int, frame: bytes, now: float) -> bool:
         """Queue a frame. False: it is refused because its class is full (a frame never exceeds an empty class)."""
         rank = _CLASS_OF.get(kind, SYSTEM)
         size = len(frame)
         if self._bytes[rank] + size > CLASS_BYTES_MAX[rank] and not self._make_way(rank, size):
-            self.dropped[rank] += 1
+            self._dropped[CLASS_NAMES[rank]] += 1
             return False
         self._bytes[rank] += size
-        if self.delay_s:
-            self._delayed.append((now + self.delay_s, rank, frame))
+        if self._delay_s:
+            self._delayed.append((math.ceil((now + self._delay_s) * 1_000) / 1_000, rank, frame))
         else:
             self._ready[rank].append(frame)
         return True
@@ -108,5 +110,5 @@ class Outbox:
             if not queue:
                 return False  # all of it is on the delayed link
             self._bytes[CONSENSUS] -= len(queue.popleft())
-            self.dropped[CONSENSUS] += 1
+            self._dropped[CLASS_NAMES[CONSENSUS]] += 1
         return True

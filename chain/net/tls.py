@@ -23,7 +23,9 @@ class TlsFiles:
     @classmethod
     def of(cls, config: NodeConfig) -> TlsFiles:
         return cls(
-            certificate=config.path("tls_certificate"), key=config.path("tls_key"), authority=config.path("ca_certificate")
+            certificate=config.path("tls_certificate"),
+            key=config.path("tls_key"),
+            authority=config.path("ca_certificate"),
         )
 
 
@@ -47,7 +49,9 @@ def check_files(files: TlsFiles, *, own: ValidatorId, authority_sha256: bytes | 
     if not issued:
         raise ConfigError(f"{files.certificate}: not issued by {files.authority}, must be the consortium CA's")
     if authority_sha256 is not None and fingerprint != authority_sha256:
-        raise ConfigError(f"{files.authority}: SHA-256 {fingerprint.hex()}, must be {authority_sha256.hex()} as in genesis")
+        raise ConfigError(
+            f"{files.authority}: SHA-256 {fingerprint.hex()}, must be {authority_sha256.hex()} as in genesis"
+        )
 
 
 def server_context(files: TlsFiles) -> ssl.SSLContext:
@@ -80,7 +84,9 @@ def _context(protocol: ssl._SSLMethod, files: TlsFiles) -> ssl.SSLContext:
         context.load_cert_chain(files.certificate, files.key)
         context.load_verify_locations(files.authority)
     except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"{files.certificate}, {files.key}, {files.authority}: no usable TLS files: {error}") from None
+        raise ConfigError(
+            f"{files.certificate}, {files.key}, {files.authority}: no usable TLS files: {error}"
+        ) from None
     return context
 
 

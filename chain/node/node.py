@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
@@ -17,16 +17,15 @@ import structlog
 
 from chain.codec import decode
 from chain.config import NodeConfig
-from chain.crypto import Verifier
+from chain.crypto import Scheme, Verifier, verify
 from chain.errors import BadInput, InvariantError, PeerFault
-from chain.model.block import Certificate, Header, Proposal, header_hash
+from chain.model.block import Certificate, Header, Proposal
 from chain.model.genesis import Genesis, chain_id, genesis_header
 from chain.model.signing import ValidatorKey
 from chain.model.transaction import Transaction
 from chain.model.validators import ValidatorSet
-from chain.net import Channel
+from chain.net import Channel, Gateway, GatewayHandlers
 from chain.node.archive import BlockWriter, JournalWriter, NodeArchive
-from chain.node.gateway import open_gateway
 from chain.node.tracker import ExecutedTransactions, Waiters
 from chain.pipeline import ConsensusStage, ExecuteStage, PackStage, StoreStage
 from chain.pipeline.bodies import Bodies, LiveProposal
@@ -85,9 +84,7 @@ class Node:
         self.cpu = CpuMeter()
         self.waiters = Waiters()
         self.verifier = Verifier(threads=config.crypto.threads)
-        self.pool = Pool(
-            PoolLimits(transactions_max=config.pool.transactions_max, bytes_max=config.pool.bytes_max)
-        )
+        self.pool = Pool(PoolLimits(transactions_max=config.pool.transactions_max, bytes_max=config.pool.bytes_max))
         self._tasks: set[asyncio.Task[None]] = set()
         self._threads: list[ThreadPoolExecutor] = []
         self._pool_waiting = False
@@ -102,13 +99,13 @@ class Node:
         last = decode(Header, store.blocks.header(store.blocks.height()) or b"") if store.blocks.height() else None
         self.last_header: Header = last if last is not None else genesis_header(genesis)
         certificate = store.blocks.certificate(self.last_header.height) if last is not None else None
-        self.transactions_total = store.blocks.transactions_total()
+        self.transactions_total = store.blocks.transaction_count()
         self.index = ExecutedTransactions(store.blocks)
+        self.journal = JournalWriter(store.journal)
         self.archive = NodeArchive(store, self.pool)
         self.bodies = Bodies(self.archive)
-        self.archive.bodies = self.bodies
         self.engine = Engine(
-            state_path=store.path,
+            state_path=store.state.path,
             executors=config.executor.count,
             chain_id=self.chain_id,
             rule_set=self.parameters.rule_set,
@@ -130,10 +127,18 @@ class Node:
             last=(self.last_header, decode(Certificate, certificate) if certificate else None),
             journal=records,
         )
-        self.gateway = open_gateway(
-            config, self.genesis, self.validators, on_frame=self._on_frame, on_request=self._on_request,
-            on_connected=self._on_connected,
-        )  # fmt: skip
+        self.gateway = Gateway.from_config(
+            config,
+            own=key.validator_id,
+            chain_id=self.chain_id,
+            authority_sha256=genesis.ca_certificate_sha256,
+            handlers=GatewayHandlers(
+                on_frame=self._on_frame,
+                on_request=self._on_request,
+                on_connected=self._on_connected,
+                on_fault=self._on_gateway_fault,
+            ),
+        )
         self.intake = Intake(
             pool=self.pool,
             verifier=self.verifier,
@@ -183,7 +188,7 @@ class Node:
             chain_id=self.chain_id,
             verifier=self.verifier,
             transport=self,
-            journal=JournalWriter(self.store),
+            journal=self.journal,
             journal_thread=self._thread("journal"),
             bodies=self.bodies,
             neighbours=self,
@@ -326,11 +331,13 @@ class Node:
 
     async def _on_request(self, peer: ValidatorId, kind: int, payload: bytes) -> bytes:
         """Reads of stored blocks take milliseconds: in a thread, so that votes do not wait for them."""
-        try:
-            return await asyncio.get_running_loop().run_in_executor(None, self.sync_server.answer, kind, payload)
-        except BadInput as error:
-            self.report_fault(peer, error.code)
-            raise PeerFault(error.message) from None
+        return await asyncio.to_thread(self.sync_server.answer, kind, payload)
+
+    def _on_gateway_fault(self, peer: ValidatorId | None, reason: str) -> None:
+        if peer is None:
+            log.warning("stranger_refused", reason=reason[:200])
+        else:
+            self.report_fault(peer, reason)
 
     async def _ask(self, peer: ValidatorId, kind: RequestKind, payload: bytes, timeout_s: float) -> bytes:
         return await self.gateway.request(peer, int(kind), payload, timeout_s)
@@ -465,6 +472,7 @@ class Node:
         height = Height(last.height)
         self.last_header = last
         self.engine.stored(height)
+        self.journal.prune_below = height + 1
         for block in blocks:
             self.transactions_total += len(block.executed.hashes)
             self.index.stored(block.executed.hashes)
@@ -490,14 +498,16 @@ class Node:
 
     async def _deliver(self, blocks: Sequence[CheckedBlock]) -> None:
         live = [LiveProposal(block.digest, block.proposal, block.transactions) for block in blocks]
-        await asyncio.get_running_loop().run_in_executor(None, JournalWriter(self.store).write, (), live)
+        await asyncio.to_thread(self.journal.write, (), live)
         for block, bodies in zip(blocks, live, strict=True):
             if block.header.height <= self.last_header.height:
                 continue
             self.bodies.put(bodies)
-            self.post(
-                BlockFetched(proposal=block.proposal, header=block.header, certificate=block.certificate)
-            )
+            self.post(BlockFetched(proposal=block.proposal, header=block.header, certificate=block.certificate))
+
+
+def verify_vote(public_key: bytes, message: bytes, signature: bytes) -> bool:
+    return verify(Scheme.ED25519, public_key, message, signature)
 
 
 def wall_ms() -> Instant:

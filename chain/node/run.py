@@ -16,11 +16,11 @@ from chain.config import NodeConfig, load_node_config
 from chain.errors import ConfigError, HeadraceError, InvariantError
 from chain.model.genesis import check_genesis
 from chain.model.genesis_json import load_genesis
-from chain.model.signing import ValidatorKey
 from chain.node.archive import load_journal, open_node_store
 from chain.node.consortium import load_validator_key
 from chain.node.node import Node
 from chain.node.services import Services
+from chain.rpc.limits import RpcLimits
 from chain.rpc.server import RpcServer
 
 EXIT_OK: Final = 0
@@ -38,7 +38,7 @@ def run_node(config_path: Path) -> int:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_run(config))
     except HeadraceError as error:
-        print(f"headrace node: {error}", file=sys.stderr)
+        sys.stderr.write(f"headrace node: {error}\n")
         return EXIT_FAILED
 
 
@@ -74,8 +74,9 @@ async def _run(config: NodeConfig) -> int:
 
 async def _serve(node: Node, stop: asyncio.Event) -> int:
     config = node.config
+    limits = RpcLimits(connections_max=config.rpc.connections_max)
     server = RpcServer(
-        Services(node), host=config.rpc.host, port=config.rpc.port, connections_max=config.rpc.connections_max
+        Services(node), host=config.rpc.host, port=config.rpc.port, limits=limits, on_bug=node.report_bug
     )
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: _on_loop_error(node, context))
@@ -126,5 +127,3 @@ def _on_loop_error(node: Node, context: dict[str, object]) -> None:
     if isinstance(error, Exception):
         node.fail(error)
 
-
-__all__ = ["EXIT_FAILED", "EXIT_INVARIANT", "EXIT_OK", "ValidatorKey", "run_node", "set_up_logging"]

@@ -1,20 +1,20 @@
 """What the API shows of this node: `chain.rpc.services.NodeServices`, answered from the store and the running parts.
 
-Only what is stored here is shown, and only certified blocks are stored, so every answer speaks for the certified height.
+Only what is stored here is shown, and only certified blocks are stored: every answer speaks for the certified height.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import version
 from typing import Any, Final, TypeVar
 
-from chain.codec import decode
+from chain.codec import decode, pack, unpack_trusted
 from chain.errors import BadInput
 from chain.model.block import Receipt
 from chain.model.genesis import Genesis
-from chain.node.evidence import build_receipt_proof, build_value_proof
 from chain.node.metrics import render_metrics
 from chain.node.node import Node, wall_ms
 from chain.pipeline.spans import STAGES, summarize
@@ -37,7 +37,9 @@ from chain.rpc.services import (
     ValidatorView,
     WaitLevel,
 )
-from chain.types import DIGEST_BYTES, Digest, Height
+from chain.store import StoredEvent, find_events
+from chain.store.events import EVENTS_MAX
+from chain.types import Digest, Height
 from contracts.runtime import SYSTEM_ADDRESS
 from executor import QueryInput, QueryOutput
 
@@ -101,7 +103,9 @@ class Services:
             problems.append(f"this node stopped voting: {node.diverged}")
         reachable = connected + 1
         if reachable < len(node.validators):
-            problems.append(f"{len(node.validators) - reachable} of {len(node.validators)} validators cannot be reached")
+            problems.append(
+                f"{len(node.validators) - reachable} of {len(node.validators)} validators cannot be reached"
+            )
         if node.replica.is_changing:
             problems.append(f"a view change to view {node.replica.view} is under way")
         if node.fetcher.running:
@@ -163,7 +167,9 @@ class Services:
                 transactions=entry.transactions,
                 spans=tuple(
                     StageSpan(
-                        stage=stage, start_us=entry.spans[stage][0] + offset_us, end_us=entry.spans[stage][1] + offset_us
+                        stage=stage,
+                        start_us=entry.spans[stage][0] + offset_us,
+                        end_us=entry.spans[stage][1] + offset_us,
                     )
                     for stage in STAGES
                     if stage in entry.spans
@@ -294,37 +300,24 @@ class Services:
             raw = node.archive.find_transaction(Digest(tx_hash))
             return None if raw is None else TransactionLocation(raw=raw)
         height, position = location
-        raw = node.archive.stored_transaction(height, position)
+        raw = node.store.transaction_at(height, position)
         return None if raw is None else TransactionLocation(raw=raw, height=height, position=position)
 
     async def events(self, event_filter: EventFilter) -> EventPage:
         return await asyncio.get_running_loop().run_in_executor(None, self._events, event_filter)
 
     def _events(self, wanted: EventFilter) -> EventPage:
-        """Whole blocks, until the limit is reached."""
-        blocks = self._node.store.blocks
-        items: list[EventItem] = []
-        last = min(wanted.to_height, self._node.last_header.height)
-        for height in self._node.archive.heights_with_events(wanted.contract, wanted.name, wanted.from_height, last):
-            if len(items) >= wanted.limit:
-                return EventPage(events=tuple(items), next_height=height)
-            hashes, receipts = blocks.hashes(height) or b"", blocks.receipts(height) or []
-            for position, data in enumerate(receipts):
-                for index, event in enumerate(decode(Receipt, data).events):
-                    if wanted.contract not in (None, event.contract) or wanted.name not in (None, event.name):
-                        continue
-                    items.append(
-                        EventItem(
-                            height=height,
-                            position=position,
-                            index=index,
-                            transaction_hash=hashes[position * DIGEST_BYTES : (position + 1) * DIGEST_BYTES],
-                            contract=event.contract,
-                            name=event.name,
-                            values=event.values,
-                        )
-                    )
-        return EventPage(events=tuple(items), next_height=None)
+        """Whole blocks: the page ends with the block in which the limit is reached."""
+        blocks, last = self._node.store.blocks, min(wanted.to_height, self._node.last_header.height)
+        find = partial(find_events, blocks, contract=wanted.contract, name=wanted.name)
+        found = find(first=wanted.from_height, last=last, limit=wanted.limit)
+        next_height = None
+        if len(found) == wanted.limit:
+            end = found[-1].height
+            while rest := find(first=end, last=end, after=found[-1].place, limit=EVENTS_MAX):
+                found += rest
+            next_height = end + 1 if end < last else None
+        return EventPage(events=tuple(_event_item(event) for event in found), next_height=next_height)
 
     # --- contracts ---
 
@@ -343,23 +336,19 @@ class Services:
         return value if isinstance(value, bytes) else None
 
     async def _system(self, method: str, argument: bytes | str) -> object:
-        from chain.codec import pack, unpack_trusted
-
         answer = await self._ask(bytes(20), SYSTEM_ADDRESS, method, pack((argument,)), SYSTEM_GAS)
         return unpack_trusted(answer.result) if answer.status == 0 and answer.result else None
 
     # --- proofs ---
 
     async def receipt_proof(self, tx_hash: bytes) -> dict[str, Any] | None:
-        return await asyncio.get_running_loop().run_in_executor(None, build_receipt_proof, self._node.store, tx_hash,
-                                                                self._node.validators)  # fmt: skip
+        return await asyncio.to_thread(self._node.store.receipt_proof, tx_hash, self._node.validators)
 
     async def value_proof(self, *, key: bytes, height: int | None) -> dict[str, Any] | None:
         at = self._node.last_header.height if height is None else height
-        if not 0 < at <= self._node.last_header.height:
-            raise BadInput("not_found", f"height {at} is not in 1..{self._node.last_header.height}")
-        return await asyncio.get_running_loop().run_in_executor(None, build_value_proof, self._node.store, key, at,
-                                                                self._node.validators)  # fmt: skip
+        if at > self._node.last_header.height:
+            raise BadInput("not_found", f"height {at} is above the certified one, {self._node.last_header.height}")
+        return await asyncio.to_thread(self._node.store.value_proof, key, at, self._node.validators)
 
 
 _RANK: Final = {
@@ -380,4 +369,16 @@ def _shown(answer: QueryOutput) -> QueryResult:
         events=answer.events,
         height=answer.height,
         writes=answer.writes,
+    )
+
+
+def _event_item(found: StoredEvent) -> EventItem:
+    return EventItem(
+        height=found.height,
+        position=found.position,
+        index=found.index,
+        transaction_hash=found.transaction_hash,
+        contract=found.event.contract,
+        name=found.event.name,
+        values=found.event.values,
     )

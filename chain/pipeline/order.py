@@ -20,7 +20,7 @@ from chain.pipeline.bodies import Bodies, LiveProposal
 from chain.pipeline.pack import PackRequest
 from chain.pipeline.spans import CpuMeter, Spans
 from chain.types import Digest, Height, Instant, ValidatorId, View
-from consensus import Replica, decode_signed, encode_signed, verification_items, verify
+from consensus import Examined, Replica, decode_signed, encode_signed, examine
 from consensus.effects import (
     Abandon,
     Broadcast,
@@ -164,38 +164,28 @@ class ConsensusStage:
             self._frames_there.clear()
             frames = list(self._frames)
             self._frames.clear()
-            decoded = []
-            items: list[tuple[int, bytes, bytes, bytes]] = []
-            with self._cpu.measure("consensus"):
-                for peer, frame in frames:
-                    try:
-                        signed = decode_signed(frame)
-                        needed = [
-                            (SCHEME_ED25519, *item)
-                            for item in verification_items(signed, self._validators, self._chain_id)
-                        ]
-                    except (BadInput, PeerFault) as error:
-                        self._fault(peer, str(error))
-                        continue
-                    decoded.append((peer, signed, len(items), len(needed)))
-                    items.extend(needed)
+            examined = self._examine(frames)
+            items = [(SCHEME_ED25519, *item) for _, message in examined for item in message.items]
             verdicts = await self._verifier.verify(items, urgent=True)
-            for peer, signed, at, count in decoded:
-                asked = [item[1:] for item in items[at : at + count]]
-                answers = dict(zip(asked, verdicts[at : at + count], strict=True))
+            at = 0
+            for peer, message in examined:
+                first, at = at, at + len(message.items)
+                if all(verdicts[first:at]):
+                    self.post(MessageReceived(message=message.verified()))
+                else:
+                    self._fault(peer, "bad_signature")
+
+    def _examine(self, frames: Sequence[tuple[ValidatorId, bytes]]) -> list[tuple[ValidatorId, Examined]]:
+        """Everything about the messages but their signatures."""
+        examined: list[tuple[ValidatorId, Examined]] = []
+        with self._cpu.measure("consensus"):
+            for peer, frame in frames:
                 try:
-                    verified = verify(
-                        signed,
-                        validators=self._validators,
-                        chain_id=self._chain_id,
-                        verify_signature=lambda key, message, signature, known=answers: known.get(
-                            (key, message, signature), False
-                        ),
-                    )
-                except PeerFault as error:
+                    signed = decode_signed(frame)
+                    examined.append((peer, examine(signed, validators=self._validators, chain_id=self._chain_id)))
+                except (BadInput, PeerFault) as error:
                     self._fault(peer, str(error))
-                    continue
-                self.post(MessageReceived(message=verified))
+        return examined
 
     def _fault(self, peer: ValidatorId, reason: str) -> None:
         self.faults[reason[:80]] = self.faults.get(reason[:80], 0) + 1 if len(self.faults) < 256 else 1

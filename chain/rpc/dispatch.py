@@ -16,7 +16,16 @@ import msgspec
 import structlog
 
 from chain.errors import BadInput
-from chain.rpc.definitions import MIN_HEIGHT_TIMEOUT_MS, Api, Call, MethodDefinition, Params, ReadParams, Registry, shown
+from chain.rpc.definitions import (
+    MIN_HEIGHT_TIMEOUT_MS,
+    Api,
+    Call,
+    MethodDefinition,
+    Params,
+    ReadParams,
+    Registry,
+    shown,
+)
 from chain.rpc.errors import (
     INTERNAL_ERROR,
     INVALID_REQUEST,
@@ -33,7 +42,7 @@ log = structlog.get_logger("chain.rpc")
 _SHOWN_CHARS_MAX: Final = 64
 _WHITE: Final = (b" ", b"\t", b"\r", b"\n")
 
-RequestId: TypeAlias = "int | float | str | None | msgspec.UnsetType"
+RequestId: TypeAlias = "int | float | str | msgspec.UnsetType | None"
 
 
 class Request(msgspec.Struct, gc=False):
@@ -41,7 +50,7 @@ class Request(msgspec.Struct, gc=False):
 
     jsonrpc: str
     method: str
-    id: int | float | str | None | msgspec.UnsetType = msgspec.UNSET
+    id: int | float | str | msgspec.UnsetType | None = msgspec.UNSET
     params: msgspec.Raw = msgspec.Raw(b"")
 
 
@@ -127,7 +136,8 @@ class Dispatcher:
         """One item of a batch: its answer, or the task that will have it where it may wait."""
         bound = self._api.limits.answer_bytes_max
         if size > bound:
-            return self._failed(_id_of(raw), RpcError(TOO_LARGE, f"the answers before this one weigh over {bound} bytes"))
+            refusal = RpcError(TOO_LARGE, f"the answers before this one weigh over {bound} bytes")
+            return self._failed(_id_of(raw), refusal)
         prepared = self._prepare(raw)
         if not isinstance(prepared, _Prepared):
             return prepared
@@ -171,15 +181,16 @@ class Dispatcher:
             answer = self._failed(request_id, error, call.height)
         except BadInput as error:
             answer = self._failed(request_id, RpcError.of(error), call.height)
-        except Exception as error:  # our bug must not take the connection down; it is logged and reported
+        except Exception as error:  # noqa: BLE001 - our bug must not take the connection down; it is logged and reported
             answer = self._failed(request_id, self._bug(prepared.definition.name, error), call.height)
         return None if request_id is msgspec.UNSET else answer
 
     def _succeeded(self, request_id: RequestId, result: dict[str, Any]) -> bytes:
         shown_id = None if request_id is msgspec.UNSET else request_id
         answer = _encode({"jsonrpc": "2.0", "id": shown_id, "result": result})
-        if len(answer) > self._api.limits.answer_bytes_max:
-            raise RpcError(TOO_LARGE, f"the answer weighs {len(answer)} bytes, over {self._api.limits.answer_bytes_max}")
+        bound = self._api.limits.answer_bytes_max
+        if len(answer) > bound:
+            raise RpcError(TOO_LARGE, f"the answer weighs {len(answer)} bytes, over {bound}; ask for less")
         return answer
 
     def _failed(self, request_id: RequestId, error: RpcError, height: int | None = None) -> bytes:

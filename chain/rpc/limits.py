@@ -24,4 +24,5 @@ class RpcLimits:
     connections_max: int = 4_096
     head_timeout_ms: int = 10_000  # from the first byte awaited to a complete request head
     body_timeout_ms: int = 20_000  # for the whole body
+    answer_timeout_ms: int = 30_000  # for the client to take a long answer
     idle_timeout_ms: int = 75_000  # between two requests of a connection

@@ -40,7 +40,10 @@ class EventResult(Shown, frozen=True, kw_only=True):
 
 
 class ReceiptResult(Shown, frozen=True, kw_only=True):
-    """`status` 0 is success. `result` is the packed return value, `decoded` its JSON form. `raw` is what proofs prove."""
+    """`status` 0 is success. `result` is the packed return value, `decoded` its JSON form.
+
+    `raw` is the canonical encoding of the receipt, which the block's receipt root covers.
+    """
 
     transaction_hash: bytes
     height: int | None
@@ -177,23 +180,65 @@ class GasResult(Shown, frozen=True, kw_only=True):
 
 
 class HeaderResult(Shown, frozen=True, kw_only=True):
+    """The executed header. `raw` is its canonical encoding, `hash` what validators signed."""
+
     hash: bytes
-    header: Header
+    chain_id: bytes
+    height: int
+    time_ms: int
+    parent_hash: bytes
+    proposal_digest: bytes
+    rule_set: int
+    validator_set_hash: bytes
+    transaction_count: int
+    transaction_root: bytes
+    receipt_root: bytes
+    state_root: bytes
+    gas_used: int
     raw: bytes
 
     @classmethod
     def of(cls, raw: bytes) -> HeaderResult:
         header = decode(Header, raw)
-        return cls(hash=header_hash(header), header=header, raw=raw)
+        fields = {name: getattr(header, name) for name in Header.__struct_fields__}
+        return cls(hash=header_hash(header), raw=raw, **fields)
+
+
+class SignatureResult(Shown, frozen=True, kw_only=True):
+    validator: bytes
+    signature: bytes
+
+
+class CertificateResult(Shown, frozen=True, kw_only=True):
+    """A quorum of distinct signatures on `digest`; `raw` is the canonical encoding."""
+
+    kind: int
+    view: int
+    height: int
+    digest: bytes
+    signatures: tuple[SignatureResult, ...]
+    raw: bytes
+
+    @classmethod
+    def of(cls, raw: bytes) -> CertificateResult:
+        certificate = decode(Certificate, raw)
+        signatures = tuple(
+            SignatureResult(validator=item.validator, signature=item.signature) for item in certificate.signatures
+        )
+        return cls(
+            kind=certificate.kind, view=certificate.view, height=certificate.height, digest=certificate.digest,
+            signatures=signatures, raw=raw,
+        )  # fmt: skip
 
 
 class BlockResult(Shown, frozen=True, kw_only=True):
-    """`transactions` are the executed ones in block order; `receipts` in the same order, if asked for."""
+    """`transactions` are the hashes of the executed ones in block order, `statuses` and `receipts` go with them.
 
-    height: int
-    hash: bytes
-    header: Header
-    certificate: Certificate | None
+    Genesis (height 0) has no certificate. An empty gap block has a proposer of zeros and timestamp 0.
+    """
+
+    header: HeaderResult
+    certificate: CertificateResult | None
     proposer: bytes
     timestamp_ms: int
     transactions: tuple[bytes, ...]
@@ -205,14 +250,13 @@ class BlockResult(Shown, frozen=True, kw_only=True):
         cls, header_raw: bytes, certificate: bytes | None, proposal_raw: bytes | None, hashes: bytes,
         receipts: Sequence[bytes], *, full: bool,
     ) -> BlockResult:  # fmt: skip
-        header = decode(Header, header_raw)
+        header = HeaderResult.of(header_raw)
         proposal = decode(Proposal, proposal_raw) if proposal_raw else None
         items = [
             ReceiptResult.of(raw, height=header.height, position=position) for position, raw in enumerate(receipts)
         ]
         return cls(
-            height=header.height, hash=header_hash(header), header=header,
-            certificate=decode(Certificate, certificate) if certificate else None,
+            header=header, certificate=CertificateResult.of(certificate) if certificate else None,
             proposer=proposal.proposer if proposal else b"", timestamp_ms=proposal.timestamp_ms if proposal else 0,
             transactions=split_hashes(hashes), statuses=tuple(item.status for item in items),
             receipts=tuple(items) if full else None,

@@ -45,7 +45,7 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class SubmitResult(Shown, frozen=True, kw_only=True):
-    """`error` is empty if the transaction is in the pool, else one of `ERROR_CODES`; `message` says what would be right.
+    """`error` is empty if the transaction is in the pool, else one of `ERROR_CODES`; `message` says more.
 
     `hash` is empty if the transaction could not be decoded. A `duplicate` carries its hash.
     """

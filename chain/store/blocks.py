@@ -25,7 +25,14 @@ from chain.model.block import Certificate, Header, Receipt, WriteSet, header_has
 from chain.model.merkle import unpack_writes
 from chain.store.environment import META, Environment, WriteTransaction, open_environment
 from chain.store.layout import (
-    count_parts, height_key, pack_integers, pack_parts, part, part_view, unpack_integers, unpack_parts,
+    count_parts,
+    height_key,
+    pack_integers,
+    pack_parts,
+    part,
+    part_view,
+    unpack_integers,
+    unpack_parts,
 )  # fmt: skip
 from chain.types import DIGEST_BYTES, Digest
 

@@ -287,6 +287,6 @@ def check_file(path: Path) -> list[str]:
     Reads every page in Python without handing the file to LMDB: slow (about 50 MB/s), and safe on any bytes.
     """
     try:
-        return list(verify(str(path / "data.mdb")))
+        return list(verify(str(path / "data.mdb")))  # type: ignore[no-untyped-call]
     except (VerifyError, OSError) as error:
         return [str(error)]

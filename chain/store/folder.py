@@ -112,7 +112,7 @@ class Store:
         return value_proof(
             key=key, header=header, certificate=certificate, validators=validators,
             parent_state_root=decode(Header, before).state_root,
-            write_sets=[self.blocks.write_set(at) for at in range(first, height + 1)],
+            write_sets=(self.blocks.write_set(at) for at in range(first, height + 1)),
         )  # fmt: skip
 
 

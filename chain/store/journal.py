@@ -5,8 +5,8 @@
     proposals   height, proposal digest -> proposal, raw transactions
     digests     proposal digest -> height
 
-It is an environment of its own, so that a vote's sync never waits for a block's. Records are dropped when their height is
-stored; the proposals of stored blocks stay, because their bodies are the blocks' bodies.
+It is an environment of its own, so that a vote's sync never waits for a block's. Records are dropped when their height
+is stored; the proposals of stored blocks stay, because their bodies are the blocks' bodies.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class JournalStore:
         with self._env.write() as txn:
             for proposal, value in packed:
                 self._put_proposal(txn, proposal, value)
-            if prune_below:
+            if prune_below > 0:
                 self._prune_records(txn, prune_below)
             self._put_records(txn, [JournalRecord(*item) for item in records])
 
@@ -130,7 +130,7 @@ class JournalStore:
 
     def _prune_records(self, txn: WriteTransaction, below_height: int) -> None:
         database = self._env.database(_RECORDS)
-        limit = height_key(below_height)
+        limit = height_key(max(below_height, 0))
         dropped = [key for key, value in txn.cursor(database) if value[:8] < limit]
         slots = self._env.database(_SLOTS)
         named = {sequence: name for name, sequence in txn.cursor(slots)}

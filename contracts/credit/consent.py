@@ -118,15 +118,8 @@ class Consent(Contract):
 
     @external
     def grant(
-        self,
-        consent_id: bytes,
-        user: Address,
-        agency: Address,
-        scope: int,
-        purpose: int,
-        expires_ms: int,
-        uses: int,
-        explicit: bool,
+        self, consent_id: bytes, user: Address, agency: Address, scope: int, purpose: int, expires_ms: int,
+        uses: int, explicit: bool,
     ) -> str:
         """The subject (the sender) allows `user` to see, or with purpose COLLECTION to submit, data through `agency`.
 
@@ -149,25 +142,13 @@ class Consent(Contract):
         if key in self.grants:
             return EXISTS
         self.grants[key] = Grant(
-            user=user,
-            agency=agency,
-            scope=scope,
-            purpose=purpose,
-            expires_ms=expires_ms,
-            uses_left=uses,
-            explicit=explicit,
-            revoked=False,
+            user=user, agency=agency, scope=scope, purpose=purpose, expires_ms=expires_ms, uses_left=uses,
+            explicit=explicit, revoked=False,
         )
         emit(
             ConsentGranted(
-                subject=ctx.sender,
-                consent_id=consent_id,
-                user=user,
-                agency=agency,
-                scope=scope,
-                purpose=purpose,
-                expires_ms=expires_ms,
-                uses=uses,
+                subject=ctx.sender, consent_id=consent_id, user=user, agency=agency, scope=scope, purpose=purpose,
+                expires_ms=expires_ms, uses=uses,
             )
         )
         return OK
@@ -185,9 +166,7 @@ class Consent(Contract):
         return OK
 
     @external
-    def use(
-        self, subject: Address, consent_id: bytes, user: Address, agency: Address, scope: int, purpose: int
-    ) -> str:
+    def use(self, subject: Address, consent_id: bytes, user: Address, agency: Address, scope: int, purpose: int) -> str:
         """Order contract only: `ok` and one use fewer, or the reason why not and nothing changed (C1)."""
         require(ctx.sender == self.order.get(), "not_the_order_contract")
         code = self._check(subject, consent_id, user, agency, scope, purpose)

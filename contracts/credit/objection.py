@@ -118,12 +118,7 @@ class Objection(Contract):
         if version == 0:
             return UNKNOWN_RECORD
         fresh = Dispute(
-            state=OPEN,
-            outcome=0,
-            version=version,
-            due_ms=ctx.time_ms + TWENTY_DAYS_MS,
-            overdue=False,
-            marked=True,
+            state=OPEN, outcome=0, version=version, due_ms=ctx.time_ms + TWENTY_DAYS_MS, overdue=False, marked=True,
             steps=steps,
         )
         self._step(ctx.sender, agency, record_id, fresh, ground)
@@ -216,7 +211,7 @@ class Objection(Contract):
         return self.disputes.get((subject, agency, record_id), None)
 
     @view
-    def list_steps(self, subject: Address, agency: Address, record_id: bytes, first: int, limit: int) -> list[Step]:
+    def list_steps(self, subject: Address, agency: Address, record_id: bytes, first: int, limit: int) -> tuple[Step, ...]:
         """At most 100 steps from number `first`, oldest first; the same readers."""
         self._require_reader(subject, agency)
         require(first >= 0 and limit > 0, "malformed_page")
@@ -226,7 +221,8 @@ class Objection(Contract):
         return [self.history[(subject, agency, record_id, number)] for number in range(first, last)]
 
     def _end(
-        self, subject: Address, agency: Address, record_id: bytes, dispute: Dispute, state: int, outcome: int, paper: bytes
+        self, subject: Address, agency: Address, record_id: bytes, dispute: Dispute, state: int, outcome: int,
+        paper: bytes,
     ) -> str:
         record = Record(self.record.get())
         if outcome == CORRECTED and record.version(subject, agency, record_id) <= dispute.version:
@@ -245,11 +241,7 @@ class Objection(Contract):
         self.disputes[(subject, agency, record_id)] = dispute.replace(steps=dispute.steps + 1)
         emit(
             ObjectionStep(
-                subject=subject,
-                agency=agency,
-                record_id=record_id,
-                state=dispute.state,
-                outcome=dispute.outcome,
+                subject=subject, agency=agency, record_id=record_id, state=dispute.state, outcome=dispute.outcome,
                 due_ms=dispute.due_ms,
             )
         )

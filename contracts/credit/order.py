@@ -94,16 +94,8 @@ class Record(Interface):
 class QueryLog(Interface):
     @external
     def append(
-        self,
-        subject: Address,
-        action: int,
-        actor: Address,
-        user: Address,
-        agency: Address,
-        scope: int,
-        purpose: int,
-        order_id: bytes,
-        code: str,
+        self, subject: Address, action: int, actor: Address, user: Address, agency: Address, scope: int,
+        purpose: int, order_id: bytes, code: str,
     ) -> int: ...
 
 
@@ -175,12 +167,7 @@ class Order(Contract):
     self_reports: Map[tuple[Address, Address, int], int]
 
     def init(
-        self,
-        registry: Address,
-        product: Address,
-        consent: Address,
-        record: Address,
-        query_log: Address,
+        self, registry: Address, product: Address, consent: Address, record: Address, query_log: Address,
         settlement: Address,
     ):
         self.registry.set(registry)
@@ -192,15 +179,8 @@ class Order(Contract):
 
     @external
     def create(
-        self,
-        order_id: bytes,
-        subject: Address,
-        agency: Address,
-        product: str,
-        purpose: int,
-        consent_id: bytes,
-        price_max: int,
-        purse: int,
+        self, order_id: bytes, subject: Address, agency: Address, product: str, purpose: int, consent_id: bytes,
+        price_max: int, purse: int,
     ) -> str:
         """A user (the sender) orders a product about a subject under a consent; the fee is held. `ok` or why not."""
         if ctx.is_query:
@@ -214,16 +194,8 @@ class Order(Contract):
             code = Settlement(self.settlement.get()).hold(ctx.sender, order_id, agency, offer.price, purse)
         if code == OK:
             self.purchases[(ctx.sender, order_id)] = Purchase(
-                subject=subject,
-                agency=agency,
-                scope=scope,
-                purpose=purpose,
-                consent_id=consent_id,
-                fee=offer.price,
-                state=CREATED,
-                due_ms=ctx.time_ms + DELIVERY_MS,
-                delivery=b"",
-                report=None,
+                subject=subject, agency=agency, scope=scope, purpose=purpose, consent_id=consent_id, fee=offer.price,
+                state=CREATED, due_ms=ctx.time_ms + DELIVERY_MS, delivery=b"", report=None,
             )
             emit(OrderCreated(user=ctx.sender, order_id=order_id, agency=agency, subject=subject))
         self._log(subject, ACTION_CREATE, ctx.sender, agency, scope, purpose, order_id, code)
@@ -271,11 +243,7 @@ class Order(Contract):
             Settlement(self.settlement.get()).transfer(user, order_id)
             emit(
                 OrderDelivered(
-                    user=user,
-                    order_id=order_id,
-                    delivery=delivery,
-                    report=report.digest,
-                    shown=report.shown,
+                    user=user, order_id=order_id, delivery=delivery, report=report.digest, shown=report.shown,
                     marked=report.marked,
                 )
             )
@@ -357,11 +325,7 @@ class Order(Contract):
             self.self_reports[key] = taken + 1
             emit(
                 OrderDelivered(
-                    user=ctx.sender,
-                    order_id=request_id,
-                    delivery=b"",
-                    report=report.digest,
-                    shown=report.shown,
+                    user=ctx.sender, order_id=request_id, delivery=b"", report=report.digest, shown=report.shown,
                     marked=report.marked,
                 )
             )
@@ -382,14 +346,8 @@ class Order(Contract):
         return Registry(self.registry.get()).check(ctx.sender, 1) == OK
 
     def _creation(
-        self,
-        order_id: bytes,
-        subject: Address,
-        agency: Address,
-        offer: Offer | None,
-        purpose: int,
-        consent_id: bytes,
-        price_max: int,
+        self, order_id: bytes, subject: Address, agency: Address, offer: Offer | None, purpose: int,
+        consent_id: bytes, price_max: int,
     ) -> str:
         registry = Registry(self.registry.get())
         code = registry.check(ctx.sender, USER)
@@ -441,19 +399,10 @@ class Order(Contract):
         emit(OrderClosed(user=user, order_id=order_id, state=state, by=ctx.sender))
 
     def _log(
-        self,
-        subject: Address,
-        action: int,
-        user: Address,
-        agency: Address,
-        scope: int,
-        purpose: int,
-        order_id: bytes,
-        code: str,
+        self, subject: Address, action: int, user: Address, agency: Address, scope: int, purpose: int,
+        order_id: bytes, code: str,
     ):
-        QueryLog(self.query_log.get()).append(
-            subject, action, ctx.sender, user, agency, scope, purpose, order_id, code
-        )
+        QueryLog(self.query_log.get()).append(subject, action, ctx.sender, user, agency, scope, purpose, order_id, code)
 
     def _year(self) -> int:
         """The calendar year in Beijing of the block's time (Gregorian, proleptic)."""

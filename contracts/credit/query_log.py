@@ -66,41 +66,20 @@ class QueryLog(Contract):
 
     @external
     def append(
-        self,
-        subject: Address,
-        action: int,
-        actor: Address,
-        user: Address,
-        agency: Address,
-        scope: int,
-        purpose: int,
-        order_id: bytes,
-        code: str,
+        self, subject: Address, action: int, actor: Address, user: Address, agency: Address, scope: int,
+        purpose: int, order_id: bytes, code: str,
     ) -> int:
         """Order contract only: the entry's number."""
         require(ctx.sender == self.order.get(), "not_the_order_contract")
         sequence = self.counts.get(subject, 0)
         self.entries[(subject, sequence)] = Entry(
-            time_ms=ctx.time_ms,
-            height=ctx.height,
-            action=action,
-            actor=actor,
-            user=user,
-            agency=agency,
-            scope=scope,
-            purpose=purpose,
-            order_id=order_id,
-            code=code,
+            time_ms=ctx.time_ms, height=ctx.height, action=action, actor=actor, user=user, agency=agency,
+            scope=scope, purpose=purpose, order_id=order_id, code=code,
         )
         self.counts[subject] = sequence + 1
         emit(
             QueryLogged(
-                subject=subject,
-                sequence=sequence,
-                action=action,
-                user=user,
-                agency=agency,
-                purpose=purpose,
+                subject=subject, sequence=sequence, action=action, user=user, agency=agency, purpose=purpose,
                 code=code,
             )
         )
@@ -113,7 +92,7 @@ class QueryLog(Contract):
         return self.counts.get(subject, 0)
 
     @view
-    def list_entries(self, subject: Address, first: int, limit: int) -> list[Entry]:
+    def list_entries(self, subject: Address, first: int, limit: int) -> tuple[Entry, ...]:
         """At most 100 entries from number `first`, oldest first, in a signed read of the subject or the regulator."""
         self._require_reader(subject)
         require(first >= 0 and limit > 0, "malformed_page")

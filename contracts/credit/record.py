@@ -138,16 +138,8 @@ class Record(Contract):
 
     @external
     def submit(
-        self,
-        subject: Address,
-        agency: Address,
-        record_id: bytes,
-        category: int,
-        commitment: bytes,
-        adverse: bool,
-        event_end_ms: int,
-        notice: bytes,
-        consent_id: bytes,
+        self, subject: Address, agency: Address, record_id: bytes, category: int, commitment: bytes, adverse: bool,
+        event_end_ms: int, notice: bytes, consent_id: bytes,
     ) -> str:
         """The provider (the sender) submits an item. `event_end_ms` matters for adverse items only.
 
@@ -161,27 +153,15 @@ class Record(Contract):
         require(0 <= event_end_ms and event_end_ms <= ctx.time_ms, "malformed_event_end")
         code = self._submission(subject, agency, record_id, category, adverse, event_end_ms, notice, consent_id)
         if code != OK:
-            emit(
-                SubmissionRefused(subject=subject, agency=agency, provider=ctx.sender, category=category, code=code)
-            )
+            emit(SubmissionRefused(subject=subject, agency=agency, provider=ctx.sender, category=category, code=code))
             return code
         self.items[(subject, agency, record_id)] = Item(
-            provider=ctx.sender,
-            category=category,
-            commitment=commitment,
-            adverse=adverse,
-            event_end_ms=event_end_ms,
-            notice=notice,
-            statement=b"",
-            version=1,
-            objections=0,
-            state=ACTIVE,
+            provider=ctx.sender, category=category, commitment=commitment, adverse=adverse,
+            event_end_ms=event_end_ms, notice=notice, statement=b"", version=1, objections=0, state=ACTIVE,
         )
         self.counts[(subject, agency)] = self.counts.get((subject, agency), 0) + 1
         emit(
-            RecordSubmitted(
-                subject=subject, agency=agency, record_id=record_id, provider=ctx.sender, category=category
-            )
+            RecordSubmitted(subject=subject, agency=agency, record_id=record_id, provider=ctx.sender, category=category)
         )
         return OK
 
@@ -298,15 +278,8 @@ class Record(Contract):
         return item
 
     def _submission(
-        self,
-        subject: Address,
-        agency: Address,
-        record_id: bytes,
-        category: int,
-        adverse: bool,
-        event_end_ms: int,
-        notice: bytes,
-        consent_id: bytes,
+        self, subject: Address, agency: Address, record_id: bytes, category: int, adverse: bool, event_end_ms: int,
+        notice: bytes, consent_id: bytes,
     ) -> str:
         if category & FORBIDDEN != 0:
             return FORBIDDEN_CATEGORY

@@ -125,7 +125,7 @@ class Registry(Contract):
         return self.members.get(account, None)
 
     @view
-    def list_institutions(self, first: int, limit: int) -> list[Address]:
+    def list_institutions(self, first: int, limit: int) -> tuple[Address, ...]:
         """Institutions and arbiters in order of registration, at most 100 from position `first`."""
         require(first >= 0 and limit > 0, "malformed_page")
         last = min(first + min(limit, PAGE), len(self.institutions))

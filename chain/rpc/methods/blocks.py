@@ -92,12 +92,11 @@ async def get_events(call: Call, params: GetEvents) -> EventsResult:
     if to_height < params.from_height:
         return EventsResult(events=(), next_height=None)
     contract = await resolve_target(call, params.contract, "contract") if params.contract is not None else None
-    page = await call.services.events(
-        EventFilter(
-            from_height=params.from_height, to_height=to_height, contract=contract, name=params.name,
-            limit=min(params.limit, call.limits.events_max),
-        )  # fmt: skip
+    limit = min(params.limit, call.limits.events_max)
+    wanted = EventFilter(
+        from_height=params.from_height, to_height=to_height, contract=contract, name=params.name, limit=limit
     )
+    page = await call.services.events(wanted)
     return EventsResult(events=tuple(FoundEvent.of(item) for item in page.events), next_height=page.next_height)
 
 

@@ -1,0 +1,401 @@
+"""The gateway: every node listens and dials; one authenticated connection to each other validator.
+
+Of two nodes the one with the lower validator id dials, so two connections never race. A new connection of a peer
+replaces its old one: the dialer only dials when its end is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from chain.config import EndpointConfig, NodeConfig, PeerConfig
+from chain.errors import BadInput, ConfigError, PeerFault
+from chain.net.connection import CLOSE_TIMEOUT_S, Connection, State
+from chain.net.counters import PeerCounters
+from chain.net.frames import ByeReason, Channel, encode_frame
+from chain.net.tls import TlsFiles, check_files, client_context, server_context
+from chain.types import MESSAGE_BYTES_MAX, ValidatorId
+
+HANDSHAKES_MAX: Final = 64  # accepted sockets that have not said hello yet
+BACKLOG: Final = 128
+ACCEPT_PAUSE_S: Final = 0.1  # after the system refused a socket (file handles used up)
+
+
+async def _answer_nothing(peer: ValidatorId, kind: int, payload: bytes) -> bytes:
+    raise BadInput("unknown_request", f"request kind {kind} is not served here")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayHandlers:
+    """What the gateway calls, on the event loop. An exception from `on_frame` is our bug: it reaches the loop's
+    exception handler and ends the connection."""
+
+    on_frame: Callable[[ValidatorId, Channel, bytes], None] = lambda peer, channel, payload: None
+    on_request: Callable[[ValidatorId, int, bytes], Awaitable[bytes]] = _answer_nothing  # BadInput: refused, its code
+    on_connected: Callable[[ValidatorId], None] = lambda peer: None
+    on_lost: Callable[[ValidatorId], None] = lambda peer: None
+    on_fault: Callable[[ValidatorId | None, str], None] = lambda peer, reason: None  # None: nobody we know
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayTimes:
+    """Seconds. A peer is lost `silence_max` after its last byte; within `handshake_max` it must have said hello."""
+
+    keepalive: float = 1.0
+    silence_max: float = 4.0
+    handshake_max: float = 5.0
+    reconnect_min: float = 0.05
+    reconnect_max: float = 2.0
+
+
+@dataclass(slots=True)
+class _Peer:
+    config: PeerConfig
+    counters: PeerCounters = field(default_factory=PeerCounters)
+    live: Connection | None = None
+
+
+class Gateway:
+    """Start with `start`, end with `stop`; the attributes `counters` and `strangers` may be read at any time."""
+
+    def __init__(
+        self,
+        *,
+        own: ValidatorId,
+        chain_id: bytes,
+        endpoint: EndpointConfig,
+        peers: Sequence[PeerConfig],
+        files: TlsFiles,
+        handlers: GatewayHandlers,
+        authority_sha256: bytes | None = None,
+        link_delay_ms: int = 0,
+        times: GatewayTimes | None = None,
+    ) -> None:
+        """Reads the TLS files.
+
+        Raises:
+            ConfigError: the files are not this validator's, or not of the CA with `authority_sha256` (from genesis);
+                or this node is among its own peers.
+        """
+        check_files(files, own=own, authority_sha256=authority_sha256)
+        self.own = own
+        self.chain_id = chain_id
+        self.link_delay_s = link_delay_ms / 1_000
+        self._endpoint = endpoint
+        self._handlers = handlers
+        self._times = GatewayTimes() if times is None else times
+        self._server_context = server_context(files)
+        self._client_context = client_context(files)
+        self._peers = {ValidatorId(peer.validator): _Peer(peer) for peer in peers}
+        if own in self._peers:
+            raise ConfigError(f"peers has {own.hex()}, must not contain this node itself")
+        self.strangers: Counter[str] = Counter()  # faults of whoever is not a configured peer
+        self._listener: socket.socket | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._connections: set[Connection] = set()
+        self._accepted: set[socket.socket] = set()  # nobody has taken them on yet
+        self._handshakes = 0
+
+    @classmethod
+    def from_config(
+        cls,
+        config: NodeConfig,
+        *,
+        own: ValidatorId,
+        chain_id: bytes,
+        handlers: GatewayHandlers,
+        authority_sha256: bytes | None = None,
+        times: GatewayTimes | None = None,
+    ) -> Gateway:
+        """The gateway of a node's configuration. Raises ConfigError."""
+        return cls(
+            own=own, chain_id=chain_id, endpoint=config.gateway, peers=config.peers, files=TlsFiles.of(config),
+            handlers=handlers, authority_sha256=authority_sha256, link_delay_ms=config.gateway.link_delay_ms,
+            times=times,
+        )  # fmt: skip
+
+    # --- life ---
+
+    async def start(self) -> None:
+        """Listen, and dial the peers that are ours to dial.
+
+        Raises:
+            ConfigError: the endpoint cannot be listened on.
+        """
+        self._listener = _listen(self._endpoint)
+        self._spawn(self._accept(self._listener))
+        self._spawn(self._keep_alive())
+        for peer in self._peers.values():
+            if self.own < peer.config.validator:
+                self._spawn(self._dial(peer))
+
+    async def stop(self) -> None:
+        """Say goodbye, close every socket, end every task. Idempotent; returns within about `CLOSE_TIMEOUT_S`."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        for connection in tuple(self._connections):
+            connection.close(ByeReason.STOPPING)
+        closing = [asyncio.ensure_future(connection.wait_closed()) for connection in self._connections]
+        if closing:
+            await asyncio.wait(closing, timeout=2 * CLOSE_TIMEOUT_S)
+        for waiting in closing:
+            waiting.cancel()
+        for accepted in self._accepted:
+            accepted.close()
+        self._accepted.clear()
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+
+    # --- sending ---
+
+    def send(self, peer: ValidatorId, channel: Channel, payload: bytes) -> bool:
+        """Queue a message; False if it was not taken (no connection, or the channel's queue is full).
+
+        True means queued, not delivered. Consensus messages may later make way for newer ones.
+
+        Raises:
+            BadInput: `too_large`: over MESSAGE_BYTES_MAX.
+        """
+        _check_size(payload)
+        return self._send(peer, channel, encode_frame(channel, payload))
+
+    def broadcast(self, channel: Channel, payload: bytes) -> int:
+        """`send` to every peer; the number of peers it was queued for.
+
+        Raises:
+            BadInput: `too_large`: over MESSAGE_BYTES_MAX.
+        """
+        _check_size(payload)
+        frame = encode_frame(channel, payload)
+        return sum(self._send(peer, channel, frame) for peer in self._peers)
+
+    async def request(self, peer: ValidatorId, kind: int, payload: bytes, timeout_s: float) -> bytes:
+        """The peer's answer; `kind` is 0..255.
+
+        Raises:
+            PeerFault: `not_connected`, `connection_lost`, `too_many_requests`, `outbox_full` or `refused: CODE`.
+            TimeoutError: no answer in time.
+            BadInput: `too_large`: over MESSAGE_BYTES_MAX.
+        """
+        _check_size(payload)
+        record = self._peers.get(peer)
+        if record is None or record.live is None:
+            raise PeerFault("not_connected")
+        return await record.live.request(kind, payload, timeout_s)
+
+    def connected(self) -> tuple[ValidatorId, ...]:
+        """The peers that can be reached now, in configuration order."""
+        return tuple(peer for peer, record in self._peers.items() if record.live is not None)
+
+    @property
+    def peers(self) -> tuple[ValidatorId, ...]:
+        return tuple(self._peers)
+
+    @property
+    def counters(self) -> dict[ValidatorId, PeerCounters]:
+        return {peer: record.counters for peer, record in self._peers.items()}
+
+    @property
+    def bytes_queued(self) -> int:
+        """Bytes that wait for slow peers, all together."""
+        return sum(record.live.bytes_queued for record in self._peers.values() if record.live is not None)
+
+    def _send(self, peer: ValidatorId, channel: Channel, frame: bytes) -> bool:
+        record = self._peers.get(peer)
+        if record is None:
+            return False
+        if record.live is None:
+            record.counters.frames_unsent += 1
+            return False
+        return record.live.send(channel, frame)
+
+    # --- what connections ask (`connection.Owner`) ---
+
+    def judge(self, connection: Connection, peer: ValidatorId) -> ByeReason | None:
+        if peer not in self._peers:
+            return ByeReason.UNKNOWN_PEER
+        if connection.expected is None:
+            return ByeReason.WRONG_DIRECTION if self.own < peer else None
+        return None if connection.expected == peer else ByeReason.WRONG_IDENTITY
+
+    def counters_of(self, peer: ValidatorId) -> PeerCounters:
+        return self._peers[peer].counters
+
+    def on_live(self, connection: Connection) -> None:
+        record = self._record_of(connection)
+        if record is None:
+            return
+        if record.live is not None:
+            record.live.close(ByeReason.REPLACED)
+        record.live = connection
+        self._handlers.on_connected(ValidatorId(record.config.validator))
+
+    def on_ended(self, connection: Connection, *, was_live: bool) -> None:
+        record = self._record_of(connection)
+        if record is not None and record.live is connection:
+            record.live = None
+            self._handlers.on_lost(ValidatorId(record.config.validator))
+
+    def on_fault(self, peer: ValidatorId | None, reason: str) -> None:
+        if peer is None:
+            self.strangers[reason] += 1
+        self._handlers.on_fault(peer, reason)
+
+    def on_frame(self, peer: ValidatorId, channel: Channel, payload: bytes) -> None:
+        self._handlers.on_frame(peer, channel, payload)
+
+    async def answer(self, peer: ValidatorId, code: int, payload: bytes) -> bytes:
+        return await self._handlers.on_request(peer, code, payload)
+
+    def _record_of(self, connection: Connection) -> _Peer | None:
+        return None if connection.peer is None else self._peers.get(connection.peer)
+
+    # --- connecting ---
+
+    async def _dial(self, peer: _Peer) -> None:
+        """Keep a connection to a peer, for ever; the pause grows with failures and has jitter."""
+        pause = self._times.reconnect_min
+        while True:
+            connection = Connection(self, expected=ValidatorId(peer.config.validator))
+            if await self._dial_once(peer, connection):
+                pause = self._times.reconnect_min
+                await connection.wait_closed()
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+            pause = min(2 * pause, self._times.reconnect_max)
+
+    async def _dial_once(self, peer: _Peer, connection: Connection) -> bool:
+        """True if the connection became live."""
+        peer.counters.dials += 1
+        self._connections.add(connection)
+        connection.closed.add_done_callback(lambda _: self._connections.discard(connection))
+        try:
+            async with asyncio.timeout(self._times.handshake_max):
+                await asyncio.get_running_loop().create_connection(
+                    lambda: connection,
+                    peer.config.host,
+                    peer.config.port,
+                    ssl=self._client_context,
+                    ssl_handshake_timeout=self._times.handshake_max,
+                    ssl_shutdown_timeout=CLOSE_TIMEOUT_S,
+                )
+                await connection.opened
+        except OSError as error:  # TLS errors and time-outs are among them
+            if not isinstance(error, ConnectionError):
+                peer.counters.faults[_reason_of(error)] += 1
+        finally:
+            if connection.state is State.OPENING:
+                connection.abort()
+        return connection.state is State.LIVE
+
+    async def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                accepted, _ = await loop.sock_accept(listener)
+            except OSError:
+                self.strangers["accept_failed"] += 1
+                await asyncio.sleep(ACCEPT_PAUSE_S)
+                continue
+            if self._handshakes >= HANDSHAKES_MAX:
+                self.strangers["too_many_handshakes"] += 1
+                accepted.close()
+                continue
+            self._handshakes += 1
+            self._accepted.add(accepted)
+            self._spawn(self._welcome(accepted))
+
+    async def _welcome(self, accepted: socket.socket) -> None:
+        """TLS and hello of one accepted socket."""
+        self._accepted.discard(accepted)
+        connection = Connection(self, expected=None)
+        self._connections.add(connection)
+        connection.closed.add_done_callback(lambda _: self._connections.discard(connection))
+        try:
+            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            async with asyncio.timeout(self._times.handshake_max):
+                await asyncio.get_running_loop().connect_accepted_socket(
+                    lambda: connection,
+                    accepted,
+                    ssl=self._server_context,
+                    ssl_handshake_timeout=self._times.handshake_max,
+                    ssl_shutdown_timeout=CLOSE_TIMEOUT_S,
+                )
+                await connection.opened
+        except OSError as error:
+            self.on_fault(connection.peer, _reason_of(error))
+        finally:
+            self._handshakes -= 1
+            if connection.state is State.OPENING:
+                connection.abort()
+
+    async def _keep_alive(self) -> None:
+        """Ping the quiet, cut the silent. A peer that is frozen keeps its TCP connection; only silence tells."""
+        loop = asyncio.get_running_loop()
+        expected = loop.time()
+        while True:
+            expected += self._times.keepalive / 2
+            await asyncio.sleep(expected - loop.time())
+            now = loop.time()
+            if now - expected > self._times.keepalive:  # we were frozen ourselves: nobody could be heard
+                expected = now
+                for record in self._peers.values():
+                    if record.live is not None:
+                        record.live.received_at = now
+            for record in self._peers.values():
+                if record.live is None:
+                    continue
+                quiet = now - record.live.received_at
+                if quiet > self._times.silence_max:
+                    record.live.fail("silent")
+                elif quiet >= self._times.keepalive / 2:
+                    record.live.ping()
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._on_task_done)
+
+    def _on_task_done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            context = {"message": "a gateway task failed", "exception": task.exception(), "task": task}
+            task.get_loop().call_exception_handler(context)
+
+
+def _check_size(payload: bytes) -> None:
+    if len(payload) > MESSAGE_BYTES_MAX:
+        raise BadInput("too_large", f"message of {len(payload)} bytes, at most {MESSAGE_BYTES_MAX} are allowed")
+
+
+def _reason_of(error: OSError) -> str:
+    """A short fixed word: counters must not grow with what a stranger sends."""
+    if isinstance(error, TimeoutError):
+        return "handshake_timeout"
+    if isinstance(error, ConnectionError):
+        return "handshake_cut"
+    return "tls_refused" if type(error).__module__ == "ssl" else "unreachable"
+
+
+def _listen(endpoint: EndpointConfig) -> socket.socket:
+    family = socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((endpoint.host, endpoint.port))
+        listener.listen(BACKLOG)
+        listener.setblocking(False)
+    except OSError as error:
+        listener.close()
+        raise ConfigError(
+            f"gateway endpoint is {endpoint.host}:{endpoint.port}, must be free and of this machine: {error.strerror}"
+        ) from None
+    return listener

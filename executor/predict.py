@@ -1,0 +1,280 @@
+"""What the transactions of a block will probably touch: the second half of prediction.
+
+A method's summary (`executor.access`) is filled in with the transaction's arguments and sender, and with values of the
+state before the block, which may be stale by the time the transaction runs: a hint needs no correctness. Whatever
+fails here means "unknown", and an unknown transaction is taken to touch everything.
+
+Nodes are what can be touched, each inside its parent: everything > a variable of a contract > the elements of a map
+that share their first key element > one key.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
+
+from chain.codec import pack, unpack_trusted
+from executor.access import Access, CallSite, Expression, Mode, Summary, summarise
+from executor.state import BaseState
+from executor.transactions import Call
+
+CALL_DEPTH_MAX: Final = 6
+CALLS_PER_TRANSACTION_MAX: Final = 64
+ACCESSES_PER_TRANSACTION_MAX: Final = 1_024
+CONTRACTS_MAX: Final = 1_024  # contracts whose summaries are kept
+EVERYTHING: Final = 0
+
+_UNKNOWN: Final[Any] = object()
+_OPERATIONS: Final[dict[str, Callable[[Any, Any], Any]]] = {
+    "add": operator.add, "subtract": operator.sub, "multiply": operator.mul, "divide": operator.floordiv,
+    "modulo": operator.mod,
+}  # fmt: skip
+
+
+class AccessTable:
+    """Predicted accesses of a block as flat lists of integers.
+
+    Transaction t touches `nodes[i]` with `modes[i]` (READ 1, WRITE 2) for i in `starts[t]..starts[t + 1]`;
+    `parents[node]` is the node around it, -1 for `EVERYTHING`; `groups[node]` is 1 where a node may hold others.
+    """
+
+    __slots__ = ("_ids", "groups", "modes", "nodes", "parents", "starts")
+
+    def __init__(self) -> None:
+        self._ids: dict[bytes, int] = {}
+        self.parents: list[int] = [-1]
+        self.groups: list[int] = [1]
+        self.starts: list[int] = [0]
+        self.nodes: list[int] = []
+        self.modes: list[int] = []
+
+    def node(self, name: bytes, parent: int, group: int) -> int:
+        """The number of a node; its name is a state key, or the common prefix of a group's keys."""
+        known = self._ids.get(name)
+        if known is not None:
+            return known
+        number = self._ids[name] = len(self.parents)
+        self.parents.append(parent)
+        self.groups.append(group)
+        return number
+
+    def touch(self, node: int, mode: int) -> None:
+        """An access of the transaction that is being described."""
+        self.nodes.append(node)
+        self.modes.append(mode)
+
+    def end(self) -> None:
+        """The next transaction."""
+        self.starts.append(len(self.nodes))
+
+    def end_unknown(self) -> None:
+        """The transaction being described may touch everything."""
+        del self.nodes[self.starts[-1] :]
+        del self.modes[self.starts[-1] :]
+        self.touch(EVERYTHING, Mode.BOTH)
+        self.end()
+
+    @property
+    def count(self) -> int:
+        """Transactions described."""
+        return len(self.starts) - 1
+
+
+class Predictor(Protocol):
+    """Where the plan gets its hints from; any answer at all gives the same results of execution."""
+
+    def predict(
+        self, calls: Sequence[Call], *, base: BaseState, height: int, time_ms: int
+    ) -> AccessTable: ...
+
+
+class SourceOf(Protocol):
+    """How the source of a contract is found in the state; None where there is none."""
+
+    def __call__(self, state: BaseState, address: bytes) -> str | None: ...
+
+
+class SummaryPredictor:
+    """Predicts from summaries of the contracts' sources, kept by address and checked against the code once a block."""
+
+    def __init__(self, source_of: SourceOf) -> None:
+        self._source_of = source_of
+        self._summaries: dict[bytes, tuple[str, dict[str, Summary]]] = {}
+
+    def predict(self, calls: Sequence[Call], *, base: BaseState, height: int, time_ms: int) -> AccessTable:
+        block = _BlockPrediction(self, base, height=height, time_ms=time_ms)
+        for call in calls:
+            block.describe(call)
+        return block.table
+
+    def summaries(self, base: BaseState, address: bytes) -> dict[str, Summary] | None:
+        """Summaries by method, or None where there is no contract."""
+        source = self._source_of(base, address)
+        if source is None:
+            return None
+        known = self._summaries.get(address)
+        if known is None or known[0] != source:
+            if len(self._summaries) >= CONTRACTS_MAX:
+                self._summaries.clear()
+            known = self._summaries[address] = (source, summarise(source))
+        return known[1]
+
+
+class _Unpredictable(Exception):
+    """The transaction may touch everything."""
+
+
+class _Frame:
+    """One call on the way: what its expressions are evaluated against."""
+
+    __slots__ = ("arguments", "context", "this")
+
+    def __init__(self, arguments: Sequence[Any], context: dict[str, Any], this: bytes) -> None:
+        self.arguments = arguments
+        self.context = context
+        self.this = this
+
+
+class _BlockPrediction:
+    """Fills the table of one block."""
+
+    def __init__(self, predictor: SummaryPredictor, base: BaseState, *, height: int, time_ms: int) -> None:
+        self._predictor = predictor
+        self._base = base
+        self._time: dict[str, Any] = {"height": height, "time_ms": time_ms}
+        self._calls = 0  # of the transaction being described
+        self._contracts: dict[bytes, dict[str, Summary] | None] = {}
+        self._variables: dict[tuple[bytes, str], tuple[bytes, int]] = {}
+        self.table = AccessTable()
+
+    def describe(self, call: Call) -> None:
+        table = self.table
+        try:
+            arguments = unpack_trusted(call.arguments)
+            if not isinstance(arguments, tuple):
+                raise _Unpredictable
+            sender = call.sender
+            context = {**self._time, "sender": sender, "origin": sender, "this": call.target}
+            context["transaction_hash"] = call.hash
+            self._calls = 0
+            self._call(call.target, call.method, arguments, context, 0)
+        except (_Unpredictable, ArithmeticError, TypeError, ValueError, LookupError, AttributeError, RecursionError):
+            table.end_unknown()
+        else:
+            table.end()
+
+    def _call(
+        self, address: bytes, method: str, arguments: Sequence[Any], context: dict[str, Any], depth: int
+    ) -> None:
+        contracts = self._contracts
+        if address not in contracts:
+            contracts[address] = self._predictor.summaries(self._base, address)
+        summaries = contracts[address]
+        if summaries is None:
+            return  # no such contract: the call fails without touching anything
+        summary = summaries.get(method)
+        self._calls += 1
+        if summary is None or depth > CALL_DEPTH_MAX or self._calls > CALLS_PER_TRANSACTION_MAX:
+            raise _Unpredictable
+        if summary.arity > len(arguments):
+            arguments = (*arguments, *(_UNKNOWN,) * (summary.arity - len(arguments)))
+        frame = _Frame(arguments, context, address)
+        for access, mode in summary.accesses:
+            self._access(access, mode, frame)
+        if len(self.table.nodes) - self.table.starts[-1] > ACCESSES_PER_TRANSACTION_MAX:
+            raise _Unpredictable
+        for site in summary.calls:
+            self._follow(site, frame, depth)
+
+    def _follow(self, site: CallSite, frame: _Frame, depth: int) -> None:
+        address = self._value(site.address, frame)
+        if type(address) is not bytes:
+            raise _Unpredictable
+        arguments = [self._value(argument, frame) for argument in site.arguments]
+        context = {**frame.context, "sender": frame.this, "this": address}
+        self._call(address, site.method, arguments, context, depth + 1)
+
+    # --- keys ---
+
+    def _access(self, access: Access, mode: int, frame: _Frame) -> None:
+        prefix, variable = self._variable(frame.this, access)
+        kind = access.kind
+        table = self.table
+        if kind != "Map":
+            if kind != "List":
+                table.touch(table.node(prefix, variable, 0), mode)
+                return
+            index = self._value(access.key[0], frame) if access.exact else _UNKNOWN
+            exact = type(index) is int and 0 <= index < 2**63
+            table.touch(table.node(prefix + index.to_bytes(8, "big"), variable, 0) if exact else variable, mode)
+            return
+        name, group, exact = prefix, variable, access.exact
+        for position, element in enumerate(self._elements(access.key, frame)):
+            if element is _UNKNOWN:
+                exact = False
+                break
+            if position == 1:
+                group = table.node(name, variable, 1)
+            name += pack(element)
+        else:
+            position = -1
+        if not exact and (name != prefix) and group == variable:
+            group = table.node(name, variable, 1)  # only the first element is known
+        table.touch(table.node(name, group, 0) if exact else group, mode)
+
+    def _variable(self, contract: bytes, access: Access) -> tuple[bytes, int]:
+        """(key prefix, node of the variable)."""
+        known = self._variables.get((contract, access.variable + access.kind))
+        if known is None:
+            name = contract + access.variable.encode()
+            prefix = name + (b"\x01" if access.kind == "Length" else b"\x00")
+            known = (prefix, self.table.node(name, EVERYTHING, 1))
+            self._variables[contract, access.variable + access.kind] = known
+        return known
+
+    def _elements(self, key: tuple[Expression, ...], frame: _Frame) -> Sequence[Any]:
+        """Values of a map key's elements; a single tuple is a key of several elements."""
+        values = [self._value(expression, frame) for expression in key]
+        if len(values) == 1 and type(values[0]) is tuple:
+            return values[0]
+        return values
+
+    # --- values ---
+
+    def _value(self, expression: Expression, frame: _Frame) -> Any:
+        """The hint for an expression, or `_UNKNOWN`."""
+        if expression is None:
+            return _UNKNOWN
+        kind = expression[0]
+        if kind == "argument":
+            return frame.arguments[expression[1]]
+        if kind == "constant":
+            return expression[1]
+        if kind == "context":
+            return frame.context.get(expression[1], _UNKNOWN)
+        if kind == "state":
+            return self._state(expression, frame)
+        if kind == "tuple":
+            items = [self._value(item, frame) for item in expression[1]]
+            return _UNKNOWN if _UNKNOWN in items else tuple(items)
+        if kind == "item":
+            value = self._value(expression[1], frame)
+            index = expression[2]
+            return value[index] if type(value) is tuple and -len(value) <= index < len(value) else _UNKNOWN
+        if kind == "operation":
+            left, right = self._value(expression[2], frame), self._value(expression[3], frame)
+            small = type(left) is int and type(right) is int and left.bit_length() + right.bit_length() <= 256
+            return _OPERATIONS[expression[1]](left, right) if small else _UNKNOWN
+        return _UNKNOWN
+
+    def _state(self, expression: tuple[Any, ...], frame: _Frame) -> Any:
+        _, variable, key, default = expression
+        name = frame.this + variable.encode() + b"\x00"
+        if key is not None:
+            for element in self._elements((key,), frame):
+                if element is _UNKNOWN:
+                    return _UNKNOWN
+                name += pack(element)
+        stored = self._base.get(name)
+        return self._value(default, frame) if stored is None else unpack_trusted(stored)

@@ -1,0 +1,1 @@
+"""The client: ABI, fail-over, idempotent sending."""

@@ -1,0 +1,1 @@
+"""The RPC layer by itself: dispatch, definitions, values, documents."""
