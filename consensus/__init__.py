@@ -1,1 +1,21 @@
-"""PBFT as a pure state machine: `Replica.step(event, now) -> [effect]`; no clock, socket, randomness or disk inside."""
+"""PBFT as a pure state machine: `Replica.step(event, now) -> [effect]`; no clock, socket, randomness, disk, logging."""
+
+from consensus.faults import FaultReason
+from consensus.replica import Replica, ReplicaConfig
+from consensus.safety import Signer
+from consensus.slot import Phase
+from consensus.verification import (
+    Examined,
+    SignatureItem,
+    certificate_items,
+    examine,
+    verification_items,
+    verify,
+    verify_certificate,
+)
+from consensus.wire import decode_signed, encode_signed
+
+__all__ = [
+    "Examined", "FaultReason", "Phase", "Replica", "ReplicaConfig", "SignatureItem", "Signer", "certificate_items",
+    "decode_signed", "encode_signed", "examine", "verification_items", "verify", "verify_certificate",
+]  # fmt: skip

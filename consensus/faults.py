@@ -5,6 +5,8 @@ from __future__ import annotations
 import enum
 
 from chain.codec import encode
+from chain.errors import HeadraceError
+from chain.types import Digest, Height
 from consensus.effects import Effect, ReportFault
 from consensus.messages import Message, Verified
 from consensus.wire import encode_signed
@@ -23,3 +25,14 @@ def report(out: list[Effect], *messages: Verified[Message], reason: FaultReason)
     """Accuse the sender of the last of `messages`; the evidence is the encodings of all of them."""
     evidence = encode(tuple(encode_signed(message) for message in messages))
     out.append(ReportFault(peer=messages[-1].sender, reason=reason.value, evidence=evidence))
+
+
+class Divergence(HeadraceError):
+    """Agreement does not hold between this node and a quorum: it must vote no more. Never leaves `Replica.step`."""
+
+    def __init__(self, *, height: Height, own: Digest, certified: Digest | None, reason: str) -> None:
+        super().__init__(f"{reason} at height {height}")
+        self.height = height
+        self.own = own
+        self.certified = certified
+        self.reason = reason

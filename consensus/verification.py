@@ -1,13 +1,14 @@
 """From `Signed` to `Verified`: shape, ranges, membership, nested certificates, every signature.
 
-`examine` checks all that needs no cryptography and lists the signatures that remain, so that a driver can check them in
-a batch on another thread; `verify` is the one-call path. Nothing else in the project makes `Verified` from a peer's bytes.
+`examine` checks all that needs no cryptography and lists the signatures that remain, so that a driver can check them
+in a batch on another thread; `verify` is the one-call path. Nothing else makes `Verified` from a peer's bytes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final, TypeAlias, assert_never
 
 from chain.errors import PeerFault
@@ -196,7 +197,7 @@ class _Examination:
         self._vote(certificate.height, certificate.digest)
         signers = [ValidatorId(entry.validator) for entry in certificate.signatures]
         _require(
-            all(low < high for low, high in zip(signers, signers[1:], strict=False)),
+            all(low < high for low, high in pairwise(signers)),
             "bad_certificate",
             "signers must be distinct and ascending",
         )
@@ -223,7 +224,7 @@ class _Examination:
             height = message.stable.height
         last = height + self._window
         for certificate in message.prepared:
-            _require(height < certificate.height <= last, "bad_view_change", "prepared heights must ascend in the window")
+            _require(height < certificate.height <= last, "bad_view_change", "prepared heights ascend in the window")
             _require(certificate.view < message.view, "bad_view_change", "prepared in a view not yet left")
             self.certificate(certificate, MessageType.PREPARE)
             height = certificate.height
@@ -233,7 +234,7 @@ class _Examination:
         self._leads(sender, message.view)
         senders = [ValidatorId(entry.sender) for entry in message.view_changes]
         _require(
-            all(low < high for low, high in zip(senders, senders[1:], strict=False)),
+            all(low < high for low, high in pairwise(senders)),
             "bad_new_view",
             "senders of view-changes must be distinct and ascending",
         )

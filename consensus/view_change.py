@@ -26,7 +26,7 @@ class Reproposal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What follows from a quorum of view-changes: all at or below `low` is certified, then `reproposals`, then fresh."""
+    """What follows from a quorum of view-changes: up to `low` all is certified, then come `reproposals`, then fresh."""
 
     low: Height = GENESIS_HEIGHT
     reproposals: dict[Height, Reproposal] = field(default_factory=dict)
@@ -90,7 +90,8 @@ class ViewChanges:
         self.new_view = new_view
         self.own = None
         self.quorum_seen = False
-        for sender in [sender for sender, change in self._latest.items() if change.message.view <= new_view.message.view]:
+        view = new_view.message.view
+        for sender in [sender for sender, change in self._latest.items() if change.message.view <= view]:
             del self._latest[sender]
 
     def join_target(self) -> View | None:

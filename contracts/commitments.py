@@ -30,7 +30,7 @@ TAG_FINGERPRINT: Final = b"headrace/fingerprint/1"
 TAG_BLINDED: Final = b"headrace/blinded-id/1"
 TAG_SALT: Final = b"headrace/derived-salt/1"
 
-FieldValue: TypeAlias = "None | bool | int | bytes | str"
+FieldValue: TypeAlias = "bool | int | bytes | str | None"
 
 
 def new_salt() -> bytes:

@@ -1,9 +1,9 @@
 """What a deployer must do to bring up a contract suite, as data.
 
-A `Suite` is followed in order: every `Deployment` (a deploy transaction of the suite's admin), then every wiring `Call`.
-Arguments may hold placeholders: `Party` (the address of an account, by role name) and `Deployed` (the address of a
-contract of the same suite deployed earlier). `resolve` puts the addresses in. Demo, benchmarks and tests deploy the
-suites through this one description.
+A `Suite` is followed in order: every `Deployment` (a deploy transaction of the suite's admin), then every wiring
+`Call`. Arguments may hold placeholders: `Party` (the address of an account, by role name) and `Deployed` (the address
+of a contract of the same suite deployed earlier). `resolve` puts the addresses in. Demo, benchmarks and tests deploy
+the suites through this one description.
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ from typing import Final
 from chain.codec import Record, pack, unpack_trusted
 from chain.errors import InvariantError
 from chain.model.block import Event, WriteSet
-from chain.types import DIGEST_BYTES
 
 POSITION_NONE: Final = -1  # no transaction of the block: the version of a value that stands beneath the block
 
@@ -37,12 +36,6 @@ class ExecutionStats(Record, frozen=True, kw_only=True):
     plan_us: int  # wall: decode, predict, plan
     validate_us: int  # wall: validate, re-run, roots
     cpu_us: int  # CPU of all executor processes for this block
-
-
-NO_STATS: Final = ExecutionStats(
-    mode="", reason="", shards=0, largest_shard=0, reexecuted=0, executors_lost=0, busy_us=(), plan_us=0,
-    validate_us=0, cpu_us=0,
-)  # fmt: skip
 
 
 class ExecutionOutput(Record, frozen=True, kw_only=True):
@@ -94,8 +87,7 @@ class ShareOutcome(Record, frozen=True, kw_only=True):
     A transaction that could not be run to an end has an empty receipt, no reads and no writes.
     """
 
-    hashes: bytes  # 32 bytes each
-    receipts: tuple[bytes, ...]
+    receipts: tuple[bytes, ...]  # encode(Receipt)
     gas: tuple[int, ...]
     read_keys: tuple[bytes, ...]  # distinct; missing keys too
     read_counts: bytes  # int32 each: how many of `read_refs` belong to transaction i
@@ -128,8 +120,3 @@ def unpack_writes(data: bytes) -> WriteSet:
     if not isinstance(writes, tuple):
         raise InvariantError("write set: not a tuple")
     return list(writes)  # type: ignore[arg-type]
-
-
-def split_hashes(hashes: bytes) -> list[bytes]:
-    """The 32-byte hashes in a concatenation of them."""
-    return [hashes[at : at + DIGEST_BYTES] for at in range(0, len(hashes), DIGEST_BYTES)]

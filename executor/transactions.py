@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple, Protocol
 
@@ -108,9 +108,9 @@ def seal(
     receipts: Sequence[bytes],
     writes: WriteSet,
     gas_used: int,
-    stats: ExecutionStats,
+    stats: Callable[[], ExecutionStats],
 ) -> ExecutionOutput:
-    """The output of a block with its roots; `writes` ascending by key."""
+    """The output of a block with its roots; `writes` ascending by key; `stats` is asked when all else is done."""
     leaves = write_leaves(writes)
     return ExecutionOutput(
         height=block.height,
@@ -120,5 +120,5 @@ def seal(
         gas_used=gas_used,
         receipts=tuple(receipts),
         writes=_array_header(len(leaves)) + b"".join(leaves),  # what `pack_writes` would give, from the packed pairs
-        stats=stats,
+        stats=stats(),
     )

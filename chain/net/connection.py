@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import time
 from typing import Final, Protocol, cast
 
 from chain.errors import PeerFault
@@ -28,6 +29,7 @@ from chain.types import ValidatorId
 WRITE_BYTES_MAX: Final = 256 * 1024  # of one write; a single larger frame is written alone
 WRITE_BUFFER_BYTES_MAX: Final = 512 * 1024  # in the transport, before frames wait in the outbox instead
 CLOSE_TIMEOUT_S: Final = 1.0  # for the last frames and TLS's own farewell; then the socket is cut
+_TIMER_S_MIN: Final = 0.001  # the loop's clock may lag the real one by its tick: never spin on a due time
 
 _PING: Final = encode_frame(FrameKind.PING, b"")
 _PONG: Final = encode_frame(FrameKind.PONG, b"")
@@ -55,6 +57,7 @@ class Owner(Protocol):
     def counters_of(self, peer: ValidatorId) -> PeerCounters: ...
     def on_live(self, connection: Connection) -> None: ...
     def on_ended(self, connection: Connection, *, was_live: bool) -> None: ...
+    def on_closed(self, connection: Connection) -> None: ...
     def on_fault(self, peer: ValidatorId | None, reason: str) -> None: ...
     def on_frame(self, peer: ValidatorId, channel: Channel, payload: bytes) -> None: ...
     async def answer(self, peer: ValidatorId, code: int, payload: bytes) -> bytes: ...
@@ -72,8 +75,8 @@ class Connection(asyncio.BufferedProtocol):
         self.expected = expected
         self.peer: ValidatorId | None = None
         self.state = State.OPENING
-        self.opened: asyncio.Future[None] = self._loop.create_future()  # done when live or ended
-        self.closed: asyncio.Future[None] = self._loop.create_future()  # done when the socket is gone
+        self.opened = asyncio.Event()  # live or ended
+        self.closed = asyncio.Event()  # the socket is gone
         self.received_at = self._loop.time()
         self._transport: asyncio.Transport | None = None
         self._reader = FrameReader()
@@ -126,7 +129,7 @@ class Connection(asyncio.BufferedProtocol):
 
     async def wait_closed(self) -> None:
         """Returns when the socket and every task of this connection are gone."""
-        await self.closed
+        await self.closed.wait()
         await self._requests.wait_closed()
 
     # --- asyncio.BufferedProtocol ---
@@ -175,8 +178,7 @@ class Connection(asyncio.BufferedProtocol):
         self._end()
         if self._cut is not None:
             self._cut.cancel()
-        if not self.closed.done():
-            self.closed.set_result(None)
+        self._close()
 
     def pause_writing(self) -> None:
         self._paused = True
@@ -241,8 +243,7 @@ class Connection(asyncio.BufferedProtocol):
         self._reader.frame_bytes_max = FRAME_BYTES_MAX
         self.state = State.LIVE
         self.counters.connections += 1
-        if not self.opened.done():
-            self.opened.set_result(None)
+        self.opened.set()
         self._owner.on_live(self)
 
     def _on_bye(self, payload: bytes) -> None:
@@ -267,7 +268,7 @@ class Connection(asyncio.BufferedProtocol):
     def _enqueue(self, kind: int, frame: bytes) -> bool:
         if self.state is not State.LIVE:
             return False
-        queued = self._outbox.put(kind, frame, self._loop.time())
+        queued = self._outbox.put(kind, frame, time.monotonic())
         if queued:
             self._schedule_flush()
         return queued
@@ -282,7 +283,7 @@ class Connection(asyncio.BufferedProtocol):
             return
         due = self._outbox.next_due()
         if due is not None and self._due is None:
-            self._due = self._loop.call_at(due, self._on_due)
+            self._due = self._loop.call_later(max(due - time.monotonic(), _TIMER_S_MIN), self._on_due)
 
     def _on_due(self) -> None:
         self._due = None
@@ -292,7 +293,7 @@ class Connection(asyncio.BufferedProtocol):
         self._flush_scheduled = False
         if self._paused or self.state is not State.LIVE or self._transport is None or self._transport.is_closing():
             return
-        frames = self._outbox.take(WRITE_BYTES_MAX, self._loop.time())
+        frames = self._outbox.take(WRITE_BYTES_MAX, time.monotonic())
         if frames:
             data = frames[0] if len(frames) == 1 else b"".join(frames)
             self.counters.writes += 1
@@ -310,6 +311,10 @@ class Connection(asyncio.BufferedProtocol):
         self.counters.faults[reason] += 1
         self._owner.on_fault(self.peer, reason)
 
+    def _close(self) -> None:
+        self.closed.set()
+        self._owner.on_closed(self)
+
     def _end(self) -> None:
         if self.state is State.ENDED:
             return
@@ -320,10 +325,9 @@ class Connection(asyncio.BufferedProtocol):
         if self._due is not None:
             self._due.cancel()
             self._due = None
-        if not self.opened.done():
-            self.opened.set_result(None)
-        if self._transport is None and not self.closed.done():
-            self.closed.set_result(None)
+        self.opened.set()
+        if self._transport is None:
+            self._close()
         if was_live:
             self.counters.losses += 1
         self._owner.on_ended(self, was_live=was_live)

@@ -245,6 +245,9 @@ class Gateway:
             record.live = None
             self._handlers.on_lost(ValidatorId(record.config.validator))
 
+    def on_closed(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+
     def on_fault(self, peer: ValidatorId | None, reason: str) -> None:
         if peer is None:
             self.strangers[reason] += 1
@@ -276,7 +279,6 @@ class Gateway:
         """True if the connection became live."""
         peer.counters.dials += 1
         self._connections.add(connection)
-        connection.closed.add_done_callback(lambda _: self._connections.discard(connection))
         try:
             async with asyncio.timeout(self._times.handshake_max):
                 await asyncio.get_running_loop().create_connection(
@@ -287,7 +289,7 @@ class Gateway:
                     ssl_handshake_timeout=self._times.handshake_max,
                     ssl_shutdown_timeout=CLOSE_TIMEOUT_S,
                 )
-                await connection.opened
+                await connection.opened.wait()
         except OSError as error:  # TLS errors and time-outs are among them
             if not isinstance(error, ConnectionError):
                 peer.counters.faults[_reason_of(error)] += 1
@@ -318,7 +320,6 @@ class Gateway:
         self._accepted.discard(accepted)
         connection = Connection(self, expected=None)
         self._connections.add(connection)
-        connection.closed.add_done_callback(lambda _: self._connections.discard(connection))
         try:
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             async with asyncio.timeout(self._times.handshake_max):
@@ -329,7 +330,7 @@ class Gateway:
                     ssl_handshake_timeout=self._times.handshake_max,
                     ssl_shutdown_timeout=CLOSE_TIMEOUT_S,
                 )
-                await connection.opened
+                await connection.opened.wait()
         except OSError as error:
             self.on_fault(connection.peer, _reason_of(error))
         finally:

@@ -33,10 +33,10 @@ class NodeCollector(Collector):
         replica, last = self._node.replica, self._node.last_header
         yield _gauge("headrace_consensus_view", "The current view", replica.view)
         yield _gauge("headrace_consensus_changing", "1 while a view change is under way", replica.is_changing)
-        yield _gauge("headrace_consensus_ordered_height", "Highest ordered height", replica.ordered)
-        yield _gauge("headrace_consensus_certified_height", "Highest certified height", replica.certified)
+        yield _gauge("headrace_consensus_ordered_height", "Highest ordered height", replica.ordered_height)
+        yield _gauge("headrace_consensus_certified_height", "Highest certified height", replica.certified_height)
         yield _gauge("headrace_consensus_diverged", "1 if this node stopped voting", bool(self._node.diverged))
-        yield _counter("headrace_consensus_view_changes", "Views entered by a view change", replica.view_changes)
+        yield _counter("headrace_consensus_view_changes", "Views entered by a view change", self._node.consensus.views_entered)
         yield _gauge("headrace_store_height", "Highest stored height", last.height)
         yield _counter(
             "headrace_store_transactions", "Executed transactions since genesis", self._node.transactions_total
@@ -92,7 +92,7 @@ class NodeCollector(Collector):
         yield _counter(
             "headrace_executor_cpu_seconds", "CPU of the executor processes", self._node.executor_cpu_us() / 1e6
         )
-        yield _gauge("headrace_executor_alive_processes", "Executor processes alive", self._node.engine.alive)
+        yield _gauge("headrace_executor_alive_processes", "Executor processes alive", self._node.engine.executors_alive)
 
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:

@@ -112,7 +112,7 @@ def _report_failure(node: Node, error: BaseException) -> int:
         "node_failed",
         error=f"{type(error).__name__}: {error}",
         height=node.last_header.height,
-        story=node.replica.story(),
+        story={height: node.replica.story(height) for height in node.replica.in_flight},
         exc_info=(type(error), error, error.__traceback__),
     )
     return EXIT_INVARIANT if isinstance(error, InvariantError) else EXIT_FAILED

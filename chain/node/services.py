@@ -39,7 +39,7 @@ from chain.rpc.services import (
 )
 from chain.store import StoredEvent, find_events
 from chain.store.events import EVENTS_MAX
-from chain.types import Digest, Height
+from chain.types import Digest, Height, ValidatorId
 from contracts.runtime import SYSTEM_ADDRESS
 from executor import QueryInput, QueryOutput
 
@@ -90,7 +90,7 @@ class Services:
             peers_connected=len(connected),
             peers_total=len(node.config.peers),
             executors=node.config.executor.count,
-            executors_alive=node.engine.alive,
+            executors_alive=node.engine.executors_alive,
             uptime_ms=wall_ms() - node.started_ms,
             stage_mean_us={stage: int(mean * 1_000) for stage, mean in summarize(recent).mean_ms.items()},
             problems=tuple(self._problems(len(connected))),
@@ -120,10 +120,10 @@ class Services:
             leader_name=self._names[replica.leader],
             changing=replica.is_changing,
             is_validator=node.validator_id in node.validators,
-            ordered_height=replica.ordered,
-            certified_height=replica.certified,
+            ordered_height=replica.ordered_height,
+            certified_height=replica.certified_height,
             stored_height=node.last_header.height,
-            view_changes=replica.view_changes,
+            view_changes=node.consensus.views_entered,
             diverged=node.diverged,
         )
 
@@ -145,7 +145,7 @@ class Services:
                 id=peer.validator,
                 address=f"{peer.host}:{peer.port}",
                 connected=peer.validator in connected,
-                certified_height=self._node.replica.peer_certified(peer.validator),
+                certified_height=self._node.consensus.peer_certified.get(ValidatorId(peer.validator), 0),
             )
             for peer in self._node.config.peers
         ]

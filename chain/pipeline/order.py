@@ -32,6 +32,7 @@ from consensus.effects import (
     Execute,
     FetchBlocks,
     JournalRecord,
+    NewViewRecord,
     ObtainProposal,
     Persist,
     ProposalRecord,
@@ -43,7 +44,7 @@ from consensus.effects import (
     VoteRecord,
 )
 from consensus.events import Event, MessageReceived, ProposalPacked, Timer, TimerFired
-from consensus.messages import MessageType
+from consensus.messages import Checkpoint, MessageType, Status
 
 SCHEME_ED25519 = 1
 FRAMES_PENDING_MAX = 10_000
@@ -127,6 +128,8 @@ class ConsensusStage:
         self._timers: dict[Timer, asyncio.TimerHandle] = {}
         self._digests: dict[int, tuple[Proposal, Digest]] = {}  # by height: a proposal's digest is computed once
         self.faults: dict[str, int] = {}
+        self.views_entered = 0
+        self.peer_certified: dict[ValidatorId, int] = {}  # as the peers last said; for people, nothing depends on it
 
     @property
     def depth(self) -> int:
@@ -171,6 +174,7 @@ class ConsensusStage:
             for peer, message in examined:
                 first, at = at, at + len(message.items)
                 if all(verdicts[first:at]):
+                    self._hear(message)
                     self.post(MessageReceived(message=message.verified()))
                 else:
                     self._fault(peer, "bad_signature")
@@ -186,6 +190,14 @@ class ConsensusStage:
                 except (BadInput, PeerFault) as error:
                     self._fault(peer, str(error))
         return examined
+
+    def _hear(self, message: Examined) -> None:
+        match message.signed.message:
+            case Status(certified=height) | Checkpoint(height=height):
+                sender = message.signed.sender
+                self.peer_certified[sender] = max(height, self.peer_certified.get(sender, 0))
+            case _:
+                pass
 
     def _fault(self, peer: ValidatorId, reason: str) -> None:
         self.faults[reason[:80]] = self.faults.get(reason[:80], 0) + 1 if len(self.faults) < 256 else 1
@@ -295,6 +307,8 @@ class ConsensusStage:
                         self._spans.end(self.name, Height(certificate.height))
                 case Persist(record=VoteRecord(kind=MessageType.CHECKPOINT, height=at)):
                     self._spans.begin("checkpoint", Height(at))
+                case Persist(record=NewViewRecord()):
+                    self.views_entered += 1
                 case Store(header=Header(height=at)):
                     self._spans.end("checkpoint", Height(at))
                 case _:

@@ -68,12 +68,11 @@ class Environment:
             raise
 
     def _open(self, databases: int) -> lmdb.Environment:
-        if self.readonly:
-            if not (self.path / "data.mdb").exists():
-                raise StoreError(f"{self.path}: no {self.kind} environment here; the node makes it when it starts")
-        else:
-            self.path.mkdir(parents=True, exist_ok=True)
+        if self.readonly and not (self.path / "data.mdb").exists():
+            raise StoreError(f"{self.path}: no {self.kind} environment here; the node makes it when it starts")
         try:
+            if not self.readonly:
+                self.path.mkdir(parents=True, exist_ok=True)
             return lmdb.open(
                 str(self.path), map_size=self.map_bytes, subdir=True, readonly=self.readonly, metasync=True, sync=True,
                 lock=True, create=not self.readonly, readahead=False, max_readers=READERS_MAX, max_dbs=databases,

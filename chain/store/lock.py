@@ -44,6 +44,12 @@ class FolderLock:
     def release(self) -> None:
         """Give the folder up; again is nothing."""
         if self._file is not None:
+            fcntl.flock(self._file, fcntl.LOCK_UN)  # also where a child just forked has not closed its copy yet
+        self.forget()
+
+    def forget(self) -> None:
+        """Close the file and leave the lock to whoever else has it open."""
+        if self._file is not None:
             os.close(self._file)
             self._file = None
         _held.discard(self)
@@ -56,7 +62,7 @@ def _close_in_child() -> None:
     """A forked child would hold the lock on after its parent's death."""
     for lock in list(_held):
         with contextlib.suppress(OSError):
-            lock.release()
+            lock.forget()
 
 
 os.register_at_fork(after_in_child=_close_in_child)

@@ -1,4 +1,5 @@
-"""Credit reporting: members, products, consents, records, orders, the query log, objections and settlement.
+"""Credit reporting: members, products, consents, records, orders, own reports, the query log,
+objections and settlement.
 
 `SUITE` says how to deploy it. The other files of this folder are contracts: sources for the chain, never imported.
 """
@@ -13,6 +14,7 @@ from contracts.suite import Call, Deployed, Deployment, Party, Suite
 _FOLDER: Final = Path(__file__).parent
 _REGISTRY: Final = Deployed("credit.registry")
 _OPERATOR: Final = Party("operator")
+_READERS: Final = (Deployed("credit.order"), Deployed("credit.self_report"))
 
 SUITE: Final = Suite(
     name="credit",
@@ -37,12 +39,17 @@ SUITE: Final = Suite(
                 Deployed("credit.settlement"),
             ),
         ),
+        Deployment(
+            "credit.self_report",
+            _FOLDER / "self_report.py",
+            (_REGISTRY, Deployed("credit.record"), Deployed("credit.query_log")),
+        ),
         Deployment("credit.objection", _FOLDER / "objection.py", (_REGISTRY, Deployed("credit.record"))),
     ),
     wiring=(
         Call("operator", "credit.consent", "connect", (Deployed("credit.order"), Deployed("credit.record"))),
-        Call("operator", "credit.record", "connect", (Deployed("credit.order"), Deployed("credit.objection"))),
-        Call("operator", "credit.query_log", "connect", (Deployed("credit.order"),)),
+        Call("operator", "credit.record", "connect", (*_READERS, Deployed("credit.objection"))),
+        Call("operator", "credit.query_log", "connect", _READERS),
         Call("operator", "credit.settlement", "connect", (Deployed("credit.order"),)),
     ),
 )

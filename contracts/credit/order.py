@@ -11,17 +11,14 @@ subjects run in parallel.
 Nothing happens by itself: an order that nobody completes is closed by `time_out`, which anyone may call.
 """
 
+REGULATOR = 1
 AGENCY = 4
 USER = 16
-SUBJECT = 32
 
 COLLECTION = 9
-SELF_PURPOSE = 0
-CATEGORIES_ALL = 1023
 
 ACTION_CREATE = 1
 ACTION_DELIVER = 2
-ACTION_SELF = 3
 
 CREATED = 1
 ACCEPTED = 2
@@ -33,8 +30,6 @@ TIMED_OUT = 7
 
 DELIVERY_MS = 259_200_000  # three days from creation to deliver
 CONFIRMATION_MS = 604_800_000  # seven days from delivery to confirm or reject; silence confirms
-BEIJING_MS = 28_800_000  # the calendar year of free reports begins at midnight, UTC+8
-FREE_REPORTS = 2
 
 OK = "ok"
 SIMULATED = "simulated_read"
@@ -48,7 +43,6 @@ NOT_A_PARTY = "not_a_party"
 OVERDUE = "order_overdue"
 NOT_DUE = "not_due_yet"
 ALREADY_DELIVERED = "delivered_already"
-FREE_REPORTS_USED_UP = "free_reports_used_up"
 
 
 class Registry(Interface):
@@ -164,7 +158,6 @@ class Order(Contract):
     settlement: Value[Address]
     purchases: Map[tuple[Address, bytes], Purchase]
     deliveries: Map[tuple[Address, bytes], bool]
-    self_reports: Map[tuple[Address, Address, int], int]
 
     def init(
         self, registry: Address, product: Address, consent: Address, record: Address, query_log: Address,
@@ -303,35 +296,6 @@ class Order(Contract):
             Settlement(self.settlement.get()).refund(user, order_id, purse)
         return OK
 
-    @external
-    def self_report(self, agency: Address, request_id: bytes) -> str:
-        """A subject (the sender) asks for their own report: two a calendar year and agency are free (C10).
-
-        Needs no consent. The agency owes the person a report with the digest that is now on chain.
-        """
-        if ctx.is_query:
-            return SIMULATED
-        require(len(request_id) == 32, "malformed_id")
-        registry = Registry(self.registry.get())
-        code = registry.check(ctx.sender, SUBJECT)
-        require(code == OK, code)
-        key = (ctx.sender, agency, self._year())
-        taken = self.self_reports.get(key, 0)
-        code = registry.check(agency, AGENCY)
-        if code == OK and taken >= FREE_REPORTS:
-            code = FREE_REPORTS_USED_UP
-        if code == OK:
-            report = Record(self.record.get()).read(ctx.sender, agency, CATEGORIES_ALL)
-            self.self_reports[key] = taken + 1
-            emit(
-                OrderDelivered(
-                    user=ctx.sender, order_id=request_id, delivery=b"", report=report.digest, shown=report.shown,
-                    marked=report.marked,
-                )
-            )
-        self._log(ctx.sender, ACTION_SELF, ctx.sender, agency, CATEGORIES_ALL, SELF_PURPOSE, request_id, code)
-        return code
-
     @view
     def purchase(self, user: Address, order_id: bytes) -> Purchase | None:
         """The order, in a signed read of its user, its agency or its subject; None if there is none."""
@@ -339,11 +303,10 @@ class Order(Contract):
         purchase = self.purchases.get((user, order_id), None)
         if purchase is not None:
             permitted = ctx.sender == user or ctx.sender == purchase.agency or ctx.sender == purchase.subject
-            require(permitted or self._is_regulator(), "not_permitted")
+            if not permitted:
+                permitted = Registry(self.registry.get()).check(ctx.sender, REGULATOR) == OK
+            require(permitted, "not_permitted")
         return purchase
-
-    def _is_regulator(self) -> bool:
-        return Registry(self.registry.get()).check(ctx.sender, 1) == OK
 
     def _creation(
         self, order_id: bytes, subject: Address, agency: Address, offer: Offer | None, purpose: int,
@@ -403,13 +366,3 @@ class Order(Contract):
         order_id: bytes, code: str,
     ):
         QueryLog(self.query_log.get()).append(subject, action, ctx.sender, user, agency, scope, purpose, order_id, code)
-
-    def _year(self) -> int:
-        """The calendar year in Beijing of the block's time (Gregorian, proleptic)."""
-        days = (ctx.time_ms + BEIJING_MS) // 86_400_000
-        shifted = days + 719_468  # days since 1 March of year 0
-        era = shifted // 146_097
-        day = shifted % 146_097
-        year = (day - day // 1_460 + day // 36_524 - day // 146_096) // 365
-        day_of_year = day - (365 * year + year // 4 - year // 100)
-        return era * 400 + year + (1 if day_of_year >= 306 else 0)

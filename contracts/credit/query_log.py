@@ -1,6 +1,6 @@
 """Every attempt to see a subject's data, refused or not: who, when, what, why, and how it ended (C6).
 
-Only the order contract appends. Nothing deletes or changes an entry: there is no method for it. Entries are kept per
+Only the order and self-report contracts append. Nothing deletes or changes an entry: there is no method for it. Entries are kept per
 subject, so queries about different subjects never touch the same key.
 """
 
@@ -11,7 +11,7 @@ OK = "ok"
 
 CREATE = 1  # an order was attempted
 DELIVER = 2  # a delivery was attempted
-SELF = 3  # the subject asked for a report of their own
+OWN = 3  # the subject asked for a report of their own
 
 
 class Registry(Interface):
@@ -50,6 +50,7 @@ class QueryLog(Contract):
     registry: Value[Address]
     admin: Value[Address]
     order: Value[Address]
+    self_report: Value[Address]
     counts: Map[Address, int]
     entries: Map[tuple[Address, int], Entry]
 
@@ -58,19 +59,21 @@ class QueryLog(Contract):
         self.admin.set(admin)
 
     @external
-    def connect(self, order: Address):
-        """Admin only, once: the contract that may append."""
+    def connect(self, order: Address, self_report: Address):
+        """Admin only, once: the contracts that may append."""
         require(ctx.sender == self.admin.get(), "not_the_admin")
         require(not self.order.exists(), "already_connected")
         self.order.set(order)
+        self.self_report.set(self_report)
 
     @external
     def append(
         self, subject: Address, action: int, actor: Address, user: Address, agency: Address, scope: int,
         purpose: int, order_id: bytes, code: str,
     ) -> int:
-        """Order contract only: the entry's number."""
-        require(ctx.sender == self.order.get(), "not_the_order_contract")
+        """Order and self-report contracts only: the entry's number."""
+        permitted = ctx.sender == self.order.get() or ctx.sender == self.self_report.get()
+        require(permitted, "not_a_contract_of_the_suite")
         sequence = self.counts.get(subject, 0)
         self.entries[(subject, sequence)] = Entry(
             time_ms=ctx.time_ms, height=ctx.height, action=action, actor=actor, user=user, agency=agency,

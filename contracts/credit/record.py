@@ -118,6 +118,7 @@ class Record(Contract):
     consent: Value[Address]
     admin: Value[Address]
     order: Value[Address]
+    self_report: Value[Address]
     objection: Value[Address]
     items: Map[tuple[Address, Address, bytes], Item]
     earlier: Map[tuple[Address, Address, bytes, int], bytes]
@@ -129,11 +130,12 @@ class Record(Contract):
         self.admin.set(admin)
 
     @external
-    def connect(self, order: Address, objection: Address):
-        """Admin only, once: the contract that may read for a report and the one that may mark."""
+    def connect(self, order: Address, self_report: Address, objection: Address):
+        """Admin only, once: the contracts that may read for a report and the one that may mark."""
         require(ctx.sender == self.admin.get(), "not_the_admin")
         require(not self.order.exists(), "already_connected")
         self.order.set(order)
+        self.self_report.set(self_report)
         self.objection.set(objection)
 
     @external
@@ -249,8 +251,9 @@ class Record(Contract):
 
     @view
     def read(self, subject: Address, agency: Address, scope: int) -> Report:
-        """Order contract only: what a report of these categories shows at this block's time."""
-        require(ctx.sender == self.order.get(), "not_the_order_contract")
+        """Order and self-report contracts only: what a report of these categories shows at this block's time."""
+        permitted = ctx.sender == self.order.get() or ctx.sender == self.self_report.get()
+        require(permitted, "not_a_contract_of_the_suite")
         digest = sha256(encode("report", subject, agency, scope))
         shown = 0
         marked = 0

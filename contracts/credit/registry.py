@@ -44,7 +44,7 @@ class MemberRegistered(Event):
 class MemberSuspended(Event):
     account: Address
     by: Address
-    reason: int
+    cause: int
 
 
 class MemberReinstated(Event):
@@ -88,10 +88,10 @@ class Registry(Contract):
         return OK
 
     @external
-    def suspend(self, account: Address, reason: int) -> str:
-        """Regulator or operator. `reason` is a code of the consortium's rule book, 1..999. The regulator stays."""
+    def suspend(self, account: Address, cause: int) -> str:
+        """Regulator or operator. `cause` is a code of the consortium's rule book, 1..999. The regulator stays."""
         self._require_role(REGULATOR | OPERATOR)
-        require(0 < reason and reason < 1000, "malformed_reason")
+        require(0 < cause and cause < 1000, "malformed_cause")
         member = self.members.get(account, None)
         if member is None:
             return NOT_A_MEMBER
@@ -100,7 +100,7 @@ class Registry(Contract):
         if member.suspended:
             return SUSPENDED
         self.members[account] = member.replace(suspended=True)
-        emit(MemberSuspended(account=account, by=ctx.sender, reason=reason))
+        emit(MemberSuspended(account=account, by=ctx.sender, cause=cause))
         return OK
 
     @external

@@ -127,8 +127,8 @@ class _Reader:
             name, kind = item.target.id, self._types.parse(item.annotation)
             if not self._member(item, name) or kind is None:
                 continue
-            if name in fields or name in ("reason", "status", "address", "replace"):
-                self._findings.add(item, "duplicate", f"{name} is declared twice or built in")
+            if name in fields:
+                self._findings.add(item, "duplicate", f"{name} is declared twice")
                 continue
             fields[name] = self._field(item, name, kind, base)
             defaults = [field.has_default for field in fields.values()]

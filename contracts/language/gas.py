@@ -28,7 +28,7 @@ ITEM_BYTES: Final = 8  # an item in a new list or tuple
 BYTE_NEW: Final = 1  # a byte of a new string or bytes
 BYTES_SEEN: Final = 32  # bytes compared, searched or hashed for lookup per unit
 DICT_ENTRY: Final = 60
-DICT_CROWD: Final = 8  # entries of a dict per unit, for keys whose hashes an attacker can choose
+DICT_CROWD: Final = 2  # entries of a dict per unit, for keys whose hashes an attacker can choose
 SORT_STEP: Final = 3
 
 # Storage; a write never depends on the old value

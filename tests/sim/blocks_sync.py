@@ -54,7 +54,8 @@ class BlockFetcher:
             blocks = [block for height in range(first, last + 1) if (block := peer.disk_blocks.get(height)) is not None]
             if not blocks:
                 return None
-            return encode(BlockAnswer(blocks=tuple((block.proposal, block.header, block.certificate) for block in blocks)))
+            answer = BlockAnswer(blocks=tuple((block.proposal, block.header, block.certificate) for block in blocks))
+            return encode(answer)
 
         node.world.network.request(node.slot, peer.slot, compute, node.while_alive(self._answered))
 
@@ -75,5 +76,5 @@ class BlockFetcher:
             header.proposal_digest == proposal_digest(proposal)
             and certificate.height == header.height
             and certificate.digest == header_hash(header)
-            and self._node.world.certificate_holds(certificate)
+            and self._node.world.core.certificate_holds(certificate)
         )

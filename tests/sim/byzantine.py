@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from chain.model.block import proposal_digest
-from chain.types import Digest, Height, ValidatorId, View
 from consensus import encode_signed
 from consensus.messages import Checkpoint, Commit, Message, Prepare, PrePrepare, Status, Verified, ViewChange
 
@@ -86,7 +84,7 @@ class Byzantine:
                 return [data, data[:cut] + bytes((data[cut] ^ 0x11,)) + data[cut + 1 :]]
 
     def signed(self, node: SimNode, message: Message) -> bytes:
-        return encode_signed(self._world.sign(node.validator, message))
+        return encode_signed(self._world.core.sign(node.validator, message))
 
     def _contradict(self, node: SimNode, message: Message) -> bytes | None:
         match message:
@@ -123,15 +121,3 @@ class Byzantine:
         else:
             message = ViewChange(view=view, stable=None, prepared=())
         return self.signed(node, message)
-
-    def equivocating_votes(self, node: SimNode, message: PrePrepare) -> list[bytes]:
-        """The leader's votes for a proposal it contradicts itself with."""
-        view, height = View(message.view), Height(message.proposal.height)
-        digest: Digest = proposal_digest(message.proposal)
-        return [
-            self.signed(node, Prepare(view=view, height=height, digest=digest)),
-            self.signed(node, Commit(view=view, height=height, digest=digest)),
-        ]
-
-    def owner(self, slot: int) -> ValidatorId:
-        return self._world.nodes[slot].validator

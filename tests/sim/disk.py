@@ -88,6 +88,20 @@ class Journal:
         self.lost += len(self.pending) - survivors
         self.pending.clear()
 
+    def prune(self, stored: Height) -> None:
+        """Blocks up to `stored` are on disk: of records about views only the newest of each kind is still needed."""
+        kept: list[bytes] = []
+        seen: set[type] = set()
+        for data in reversed(self.records):
+            record = decode(JournalRecord, data)  # type: ignore[arg-type]
+            height = record_height(record)
+            if height is None and type(record) not in seen:
+                seen.add(type(record))
+                kept.append(data)
+            elif height is not None and height > stored:
+                kept.append(data)
+        self.records = kept[::-1]
+
     def load(self) -> list[JournalRecord]:
         return [decode(JournalRecord, data) for data in self.records]  # type: ignore[arg-type]
 

@@ -34,6 +34,16 @@ class NodeFaults:
     gossip: bool  # a new transaction goes to all at once, not only when overdue
     overlap: bool  # the core takes events while a sync runs
     overdue_ms: int
+    prunes: bool  # the journal forgets what is at or below the last stored block
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimerFaults:
+    """Settings of the core, drawn as well: time-outs far too short for the network are a fault, too."""
+
+    view_timeout_ms: int
+    view_timeout_ms_max: int
+    retransmit_ms: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +61,7 @@ class Plan:
     byzantine: str  # "", "twins" or "liar"
     network: NetworkFaults
     node: NodeFaults
+    timers: TimerFaults
 
 
 CALM_NETWORK = NetworkFaults(
@@ -59,7 +70,10 @@ CALM_NETWORK = NetworkFaults(
 CALM_NODE = NodeFaults(
     sync_ms=(1, 4), execute_ms=(1, 20), store_ms=(1, 20), pack_ms=(0, 5), slow_disk_ms=(1, 4), skew_ms_max=0,
     crash_rate=0, pool_survives=True, gossip=True, overlap=True, overdue_ms=1_000,
+    prunes=True,
 )  # fmt: skip
+
+CALM_TIMERS = TimerFaults(view_timeout_ms=1_000, view_timeout_ms_max=8_000, retransmit_ms=250)
 
 STRIKES = ("crash", "restart", "isolate", "split", "one_way", "heal", "skew", "slow_disk", "crash_leader", "crash_all")
 _WEIGHTS = {"restart": 4, "heal": 4, "crash": 3, "crash_all": 1}
@@ -90,6 +104,16 @@ def draw_node(random: Random) -> NodeFaults:
         gossip=random.random() < 0.7,
         overlap=random.random() < 0.7,
         overdue_ms=random.choice((300, 1_000, 3_000)),
+        prunes=random.random() < 0.7,
+    )
+
+
+def draw_timers(random: Random) -> TimerFaults:
+    view_timeout_ms = random.choice((100, 500, 1_000, 2_000))
+    return TimerFaults(
+        view_timeout_ms=view_timeout_ms,
+        view_timeout_ms_max=view_timeout_ms * random.choice((1, 4, 16)),
+        retransmit_ms=random.choice((50, 250, 500)),
     )
 
 
@@ -109,4 +133,5 @@ def draw_plan(random: Random, *, nodes: int) -> Plan:
         byzantine=random.choice(("", "", "", "", "", "", "twins", "liar")),
         network=draw_network(random),
         node=draw_node(random),
+        timers=draw_timers(random),
     )

@@ -28,8 +28,12 @@ class SimSigner:
     """Signs as one validator."""
 
     def __init__(self, validator: Validator) -> None:
-        self.validator: ValidatorId = validator.id
+        self._validator_id = validator.id
         self._key = validator.public_key
+
+    @property
+    def validator_id(self) -> ValidatorId:
+        return self._validator_id
 
     def sign(self, message: bytes) -> bytes:
         return keyed_hash(self._key, message)

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, assert_never
 
 from chain.codec import Record
-from chain.errors import BadInput
-from chain.model.block import Header, Proposal, header_hash, proposal_digest
+from chain.errors import BadInput, PeerFault
+from chain.model.block import Proposal, proposal_digest
 from chain.types import Instant, ValidatorId
 from consensus import Replica, decode_signed
 from consensus.effects import (
@@ -106,7 +106,7 @@ class SimNode:
         self._storing = False
         self.ordered_proposals: dict[int, Proposal] = {}
         self._pack_scheduled = False
-        self._told_waiting = False
+        self._told = (False, False)  # what the core knows: transactions wait, one of them is overdue
         self.obtainer = Obtainer(self)
         self.fetcher = BlockFetcher(self)
         if not world.node_faults.pool_survives:
@@ -119,13 +119,26 @@ class SimNode:
         if self.honest:
             world.checkers.on_boot(self.validator, len(stored))
         self.tell("boot", f"life {self.life}, {len(stored)} blocks, {len(self.journal.records)} journal records")
-        self.replica: Replica = world.make_replica(self)
+        self.replica: Replica = world.core.replica(
+            self.validator, last=world.last_block(self), journal=self.journal.load()
+        )
+        self._reclaim()
         self.step(Started())
         for peer in world.peers(self):
             world.network.breaks(self.slot, peer.slot)
         for transaction in list(self.pool.waiting):
             self._watch(transaction)
         self.pool_changed()
+
+    def _reclaim(self) -> None:
+        """Transactions of journalled proposals: reserved where the proposal still stands, waiting otherwise."""
+        standing = self.world.core.standing(self.replica)
+        for digest, proposal in self.journal.proposals.items():
+            if proposal.height > self.disk_blocks.height:
+                for transaction in proposal.transaction_hashes():
+                    self.pool.add(transaction, self.world.clock.now)
+                if digest in standing:
+                    self.pool.reserve(digest, proposal.transaction_hashes(), self.world.clock.now)
 
     def crash(self) -> None:
         self.tell("crash", f"{len(self.outbox)} effects and {len(self.journal.pending)} records pending")
@@ -154,6 +167,11 @@ class SimNode:
 
     def tell(self, what: str, text: str = "") -> None:
         self.world.trace.add(self.world.clock.now, self.name, f"{what} {text}")
+
+    @property
+    def view(self) -> int:
+        """The view of the present or last life."""
+        return self.replica.view
 
     @property
     def local_now(self) -> Instant:
@@ -264,11 +282,13 @@ class SimNode:
             signed = decode_signed(data)
         except BadInput as error:
             self.tell("bad", error.code)
+            self.world.on_unverified(self, source, error.message)
             return
-        verified = self.world.verify(signed)
-        if verified is None:
-            self.tell("bad", "not verified")
-            self.world.on_unverified(self, source)
+        try:
+            verified = self.world.core.verify(signed)
+        except PeerFault as fault:
+            self.tell("bad", str(fault))
+            self.world.on_unverified(self, source, str(fault))
             return
         self.step(MessageReceived(message=verified))
 
@@ -291,12 +311,13 @@ class SimNode:
         self.later(self.world.node_faults.overdue_ms, lambda: self._overdue(transaction, told_all=False))
 
     def _overdue(self, transaction: bytes, *, told_all: bool) -> None:
-        """Pooled too long: tell all; if that did not help either, tell the core, again and again."""
+        """Pooled too long: tell all, again and again; if that did not help, the core must know."""
         if transaction not in self.pool.waiting:
             return
         self._gossip([transaction])
         if told_all:
-            self.step(TransactionsWaiting(overdue=True))
+            self.pool.overdue.add(transaction)
+            self.pool_changed()
         self.later(self.world.node_faults.overdue_ms, lambda: self._overdue(transaction, told_all=True))
 
     def _gossip(self, transactions: list[bytes]) -> None:
@@ -305,13 +326,13 @@ class SimNode:
             self.world.network.send(self.slot, peer.slot, frame)
 
     def pool_changed(self) -> None:
-        """Tell the core when the pool stops or starts being empty; pack if that was asked for."""
+        """Tell the core when the pool stops or starts being empty, or overdue; pack if that was asked for."""
         if not self.alive:
             return
-        waiting = bool(self.pool.waiting)
-        if waiting != self._told_waiting:
-            self._told_waiting = waiting
-            self.step(TransactionsWaiting(overdue=False) if waiting else PoolDrained())
+        state = (bool(self.pool.waiting), bool(self.pool.overdue))
+        if state != self._told:
+            self._told = state
+            self.step(TransactionsWaiting(overdue=state[1]) if state[0] else PoolDrained())
         self._schedule_pack()
 
     # --- packing ---
@@ -410,13 +431,9 @@ class SimNode:
                 self.obtained.pop(block.header.proposal_digest, None)
             self.tell("stored", f"up to h{self.disk_blocks.height}")
             self.obtainer.cancel_up_to(self.disk_blocks.height)
+            if self.world.node_faults.prunes:
+                self.journal.prune(self.disk_blocks.height)
             self.world.on_stored(self, blocks)
             self._store_next()
 
         self.later(self.world.random.randint(*self.world.node_faults.store_ms), durable)
-
-    def tip_hash(self) -> bytes:
-        """Hash of the newest stored header."""
-        items = self.disk_blocks.items
-        header: Header = items[-1].header if items else self.world.genesis_header
-        return header_hash(header)

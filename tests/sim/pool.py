@@ -12,6 +12,7 @@ class SimPool:
         self.known: set[bytes] = set()
         self.waiting: dict[bytes, int] = {}
         self.reserved: dict[bytes, bytes] = {}
+        self.overdue: set[bytes] = set()  # of the waiting ones
         self.ordered: set[bytes] = set()
 
     def add(self, transaction: bytes, now: int) -> bool:
@@ -53,4 +54,5 @@ class SimPool:
         for transaction in transactions:
             self.ordered.add(transaction)
             self.waiting.pop(transaction, None)
+            self.overdue.discard(transaction)
             self.reserved.pop(transaction, None)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Final
 
-from chain.model.block import Header, Proposal
+from chain.model.block import Certificate, Header, Proposal
 from chain.model.genesis import ChainParameters, chain_id, genesis_header
 from chain.model.validators import ValidatorSet
 from consensus import encode_signed
@@ -74,7 +74,9 @@ class World:
         self.chain_id = chain_id(genesis)
         self.genesis_header: Header = genesis_header(genesis)
         self.validators = ValidatorSet(genesis.validators)
-        self.core = Core(self.validators, self.chain_id, parameters, self.genesis_header)
+        self.core = Core(
+            validators=self.validators, chain_id=self.chain_id, parameters=parameters, timers=self.plan.timers
+        )
         self.network = Network(self.clock, self.random, self.plan.network)
         self.checkers = Checkers(validators=self.validators, chain_id=self.chain_id)
         self.byzantine = Byzantine(self)
@@ -106,6 +108,11 @@ class World:
 
     def node_of(self, validator: bytes) -> SimNode:
         return next(node for node in self.nodes if node.validator == validator)
+
+    def last_block(self, node: SimNode) -> tuple[Header, Certificate | None]:
+        """What a restarted node finds on its disk."""
+        items = node.disk_blocks.items
+        return (items[-1].header, items[-1].certificate) if items else (self.genesis_header, None)
 
     # --- what nodes ask of the world ---
 
@@ -154,9 +161,9 @@ class World:
         if node.honest and all(peer.honest for peer in self.nodes if peer.validator == effect.peer):
             raise Violation("false_accusation", f"{node.name} accuses an honest peer of {effect.reason}")
 
-    def on_unverified(self, node: SimNode, source: int) -> None:
+    def on_unverified(self, node: SimNode, source: int, reason: str) -> None:
         if self.nodes[source].honest:
-            raise Violation("honest_messages_verify", f"{node.name} refuses a message of {self.nodes[source].name}")
+            raise Violation("honest_verify", f"{node.name} refuses a message of {self.nodes[source].name}: {reason}")
 
     def on_diverged(self, node: SimNode, effect: Diverged) -> None:
         if node.honest and not self.expect_divergence:
@@ -214,7 +221,11 @@ class World:
         drawn = self.plan.node
         self.network.faults = CALM_NETWORK
         self.node_faults = replace(
-            CALM_NODE, pool_survives=drawn.pool_survives, gossip=drawn.gossip, overlap=drawn.overlap
+            CALM_NODE,
+            pool_survives=drawn.pool_survives,
+            gossip=drawn.gossip,
+            overlap=drawn.overlap,
+            prunes=drawn.prunes,
         )
         self.nemesis.end()
 

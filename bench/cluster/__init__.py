@@ -1,0 +1,1 @@
+"""Open-loop load on a cluster of real nodes, and what it cost them."""

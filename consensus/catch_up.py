@@ -1,0 +1,74 @@
+"""Noticing that this node is behind, and asking for blocks: one bounded range at a time."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from chain.model.validators import ValidatorSet
+from chain.types import GENESIS_HEIGHT, Height, ValidatorId
+from consensus.effects import FetchBlocks
+
+FETCH_BLOCKS_MAX: Final = 32  # blocks asked for at a time
+
+
+class CatchUp:
+    """What the others claim to have certified. A claim is only a reason to ask: blocks prove themselves.
+
+    A claim that led nowhere for a retransmission period is dropped; whoever made it will say it again if it is true.
+    """
+
+    def __init__(self, validators: ValidatorSet) -> None:
+        self._validators = validators
+        self._claims: dict[ValidatorId, Height] = {}
+        self._sources: tuple[ValidatorId, ...] = ()
+        self.outstanding: tuple[Height, Height] | None = None
+        self.is_patient = True  # False after a retransmission period without progress
+
+    def note(self, sender: ValidatorId, height: int) -> None:
+        """`sender` says that it has block `height`."""
+        if sender in self._validators and height > self._claims.get(sender, GENESIS_HEIGHT):
+            self._claims[sender] = Height(height)
+
+    def advance(self, low: Height) -> None:
+        """Blocks up to `low` are here."""
+        self.is_patient = True
+        for sender in [sender for sender, height in self._claims.items() if height <= low]:
+            del self._claims[sender]
+        if self.outstanding is not None and low >= self.outstanding[1]:
+            self.outstanding = None
+
+    def stall(self, *, missing: bool) -> None:
+        """A retransmission period went by without progress; `missing`: not all blocks asked for have come."""
+        self.is_patient = False
+        if self.outstanding is not None and missing:
+            for sender in self._sources:
+                self._claims.pop(sender, None)
+            self.outstanding = None
+
+    @property
+    def is_behind(self) -> bool:
+        """Somebody claims more than is certified here."""
+        return bool(self._claims)
+
+    def corroborated(self) -> Height:
+        """The highest height that more than F claim to have reached: one of them is honest. 0 if there is none."""
+        weight = 0
+        for sender in sorted(self._claims, key=lambda sender: (-self._claims[sender], sender)):
+            member = self._validators.get(sender)
+            weight += 0 if member is None else member.weight
+            if weight > self._validators.tolerated_weight:
+                return self._claims[sender]
+        return GENESIS_HEIGHT
+
+    def request(self, *, low: Height, ordered: Height) -> FetchBlocks | None:
+        """What to fetch now. A block or two of delay is normal and gets a retransmission period to resolve itself."""
+        if self.outstanding is not None or not self._claims:
+            return None
+        target = self.corroborated() or max(self._claims.values())
+        is_far = target > ordered and target >= low + 2
+        if target <= low or (self.is_patient and not is_far):
+            return None
+        first, last = Height(low + 1), Height(min(target, low + FETCH_BLOCKS_MAX))
+        self.outstanding = (first, last)
+        self._sources = tuple(sorted(sender for sender, height in self._claims.items() if height >= last))
+        return FetchBlocks(first=first, last=last, sources=self._sources)

@@ -1,0 +1,506 @@
+"""The replica: events in, effects out; everything it decides is decided in its parts.
+
+`Replica.step` is the only mutator. It never raises because of what a peer sent; `InvariantError` means a bug of ours
+(or of the driver). Castro and Liskov, "Practical Byzantine Fault Tolerance", OSDI 1999, with heights in flight side by
+side and the checkpoint as a second half that makes each block final.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import assert_never, cast
+
+from chain.errors import ConfigError, InvariantError
+from chain.model.block import Certificate, Header, proposal_digest
+from chain.model.validators import ValidatorSet
+from chain.types import Digest, Height, Instant, ValidatorId, View
+from consensus.catch_up import FETCH_BLOCKS_MAX, CatchUp
+from consensus.checkpoint import Checkpoints
+from consensus.effects import Abandon, Broadcast, CancelRequests, Diverged, Effect, JournalRecord, Send
+from consensus.events import (
+    BlockFetched,
+    Event,
+    Executed,
+    MessageReceived,
+    PeerConnected,
+    PoolDrained,
+    ProposalObtained,
+    ProposalPacked,
+    ProposalRefused,
+    Started,
+    Timer,
+    TimerFired,
+    TransactionsWaiting,
+)
+from consensus.faults import Divergence, FaultReason, report
+from consensus.leader import Leader
+from consensus.messages import (
+    VIEW_MAX,
+    Checkpoint,
+    Commit,
+    Message,
+    NewView,
+    Prepare,
+    PrePrepare,
+    Status,
+    Verified,
+    ViewChange,
+)
+from consensus.ordering import Ordering
+from consensus.recovery import recover
+from consensus.retransmission import Retransmission
+from consensus.safety import Safety, Signer
+from consensus.slot import Phase
+from consensus.story import Story
+from consensus.timers import BackOff, Timers
+from consensus.view_change import ViewChanges, plan_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaConfig:
+    """Local settings, in milliseconds, each at least 1."""
+
+    view_timeout_ms: int = 2_000  # without progress before the first view change
+    view_timeout_ms_max: int = 60_000  # cap of the doubling
+    retransmit_ms: int = 500  # without progress before saying everything again; doubles up to 8 times this
+    timestamp_drift_ms_max: int = 15_000  # a chain parameter: how far ahead of our clock a proposal may lie
+
+    def __post_init__(self) -> None:
+        for field in ("view_timeout_ms", "retransmit_ms", "timestamp_drift_ms_max"):
+            value = getattr(self, field)
+            if value < 1:
+                raise ConfigError(f"{field} is {value}, must be at least 1")
+        if self.view_timeout_ms_max < self.view_timeout_ms:
+            raise ConfigError(
+                f"view_timeout_ms_max is {self.view_timeout_ms_max}, must be at least {self.view_timeout_ms}"
+            )
+
+
+class Replica:
+    """One validator's PBFT. `now` is milliseconds since the epoch, by whatever clock the caller keeps."""
+
+    def __init__(
+        self,
+        *,
+        config: ReplicaConfig,
+        signer: Signer,
+        validators: ValidatorSet,
+        chain_id: bytes,
+        window: int,
+        last: tuple[Header, Certificate | None],
+        journal: Sequence[JournalRecord] = (),
+    ) -> None:
+        """`last` is the last block stored here (genesis has no certificate); `journal` all records since, in order."""
+        if signer.validator_id not in validators:
+            raise ConfigError("validator key: not a member of the validator set")
+        low = Height(last[0].height)
+        self._config = config
+        self._validators = validators
+        self._window = window
+        self._chain_id = chain_id
+        self._safety = Safety(signer=signer, validators=validators, chain_id=chain_id, floor=low)
+        self._ordering = Ordering(
+            safety=self._safety,
+            validators=validators,
+            chain_id=chain_id,
+            window=window,
+            timestamp_drift_ms_max=config.timestamp_drift_ms_max,
+            low=low,
+        )
+        self._checkpoints = Checkpoints(
+            safety=self._safety, validators=validators, chain_id=chain_id, window=window, last=last
+        )
+        self._view_changes = ViewChanges(validators)
+        self._retransmission = Retransmission(
+            safety=self._safety,
+            ordering=self._ordering,
+            checkpoints=self._checkpoints,
+            view_changes=self._view_changes,
+            interval_ms=max(1, config.retransmit_ms // 2),
+        )
+        self._leader = Leader()
+        self._catch_up = CatchUp(validators)
+        self._timers = Timers()
+        self._view_delay = BackOff(base_ms=config.view_timeout_ms, cap_ms=config.view_timeout_ms_max)
+        self._retransmit_delay = BackOff(base_ms=config.retransmit_ms, cap_ms=8 * config.retransmit_ms)
+        self._story = Story()
+        self._started = False
+        self._diverged: Diverged | None = None
+        self._progress = (0, low)
+        recover(
+            journal,
+            safety=self._safety,
+            ordering=self._ordering,
+            checkpoints=self._checkpoints,
+            view_changes=self._view_changes,
+            chain_id=chain_id,
+        )
+
+    # --- for status, logs and tests ---
+
+    @property
+    def id(self) -> ValidatorId:
+        return self._safety.id
+
+    @property
+    def view(self) -> View:
+        """The view it is in, or (`is_changing`) the one it waits for."""
+        return self._safety.view
+
+    @property
+    def leader(self) -> ValidatorId:
+        return self._validators.leader(self._safety.view)
+
+    @property
+    def is_leader(self) -> bool:
+        return self.leader == self._safety.id and not self.is_changing
+
+    @property
+    def is_changing(self) -> bool:
+        return self._safety.changing
+
+    @property
+    def certified_height(self) -> Height:
+        """The highest block that is certified and executed here."""
+        return self._checkpoints.low
+
+    @property
+    def executed_height(self) -> Height:
+        return self._checkpoints.executed
+
+    @property
+    def ordered_height(self) -> Height:
+        """All heights up to it are ordered."""
+        return self._ordering.ordered_height
+
+    @property
+    def in_flight(self) -> tuple[Height, ...]:
+        """Heights above the certified one at which something is proposed, ordered or voted for, ascending."""
+        slots = ((height, self._ordering.slot(height)) for height in self._ordering.heights)
+        return tuple(height for height, slot in slots if slot is not None and slot.is_in_flight)
+
+    @property
+    def diverged(self) -> Diverged | None:
+        """Set once this node disagrees with a quorum; it says nothing any more."""
+        return self._diverged
+
+    @property
+    def armed_timers(self) -> tuple[Timer, ...]:
+        return self._timers.armed
+
+    @property
+    def view_timeout_ms(self) -> int:
+        """How long it would wait now before the next view change."""
+        return self._view_delay.current_ms
+
+    def phase(self, height: Height) -> Phase:
+        if height <= self._checkpoints.low:
+            return Phase.CERTIFIED
+        if self._checkpoints.executed_digest(height) is not None:
+            return Phase.EXECUTED
+        slot = self._ordering.slot(height)
+        return Phase.UNKNOWN if slot is None else slot.phase
+
+    def validators_at(self, height: Height) -> ValidatorSet:
+        """Who votes for `height`. Membership is fixed in this version."""
+        return self._validators
+
+    def story(self, height: Height) -> list[tuple[Instant, str]]:
+        """What this replica remembers of a height, oldest first; bounded, for debugging."""
+        return self._story.of(height)
+
+    # --- the one mutator ---
+
+    def step(self, event: Event, now: Instant) -> list[Effect]:
+        """Take in one event. The effects are to be carried out in list order.
+
+        Raises:
+            InvariantError: a promise of the design or of the driver does not hold.
+        """
+        if self._diverged is not None or (not self._started and isinstance(event, MessageReceived | TimerFired)):
+            return []
+        out: list[Effect] = []
+        try:
+            self._dispatch(event, now, out)
+            self._settle(now, out)
+        except Divergence as divergence:
+            self._halt(divergence, out)
+        self._story.tell(now, event, out)
+        return out
+
+    def _dispatch(self, event: Event, now: Instant, out: list[Effect]) -> None:
+        match event:
+            case Started():
+                self._on_started(now, out)
+            case MessageReceived(message=message):
+                self._on_message(message, now, out)
+            case TimerFired(timer=timer):
+                self._on_timer(timer, now, out)
+            case ProposalPacked():
+                self._on_packed(event, now, out)
+            case ProposalObtained(digest=digest, proposal=proposal):
+                self._ordering.on_obtained(digest, proposal, now, out)
+            case ProposalRefused(height=height, digest=digest):
+                self._ordering.on_refused(height, digest)
+            case Executed(header=header):
+                self._checkpoints.on_executed(header, out)
+            case BlockFetched():
+                self._on_fetched(event)
+            case TransactionsWaiting(overdue=overdue):
+                self._leader.on_waiting(overdue=overdue)
+            case PoolDrained():
+                self._leader.on_drained()
+            case PeerConnected(peer=peer):
+                if peer in self._validators and peer != self._safety.id:
+                    out.append(Send(to=ValidatorId(peer), message=self._retransmission.status()))
+            case _:
+                assert_never(event)
+
+    def _on_started(self, now: Instant, out: list[Effect]) -> None:
+        """Say again what was said before a restart, and where this replica stands."""
+        if self._started:
+            raise InvariantError("started twice")
+        self._started = True
+        if self._view_changes.own is not None:
+            out.append(Broadcast(message=self._view_changes.own))
+        self._ordering.repeat_votes(out)
+        self._ordering.proceed_all(now, out)
+        out.append(Broadcast(message=self._retransmission.status()))
+
+    def _on_message(self, received: Verified[Message], now: Instant, out: list[Effect]) -> None:
+        if received.sender == self._safety.id or received.sender not in self._validators:
+            return
+        match received.message:
+            case PrePrepare():
+                self._ordering.on_pre_prepare(cast("Verified[PrePrepare]", received), now, out)
+            case Prepare() | Commit():
+                self._ordering.on_vote(cast("Verified[Prepare | Commit]", received), now, out)
+            case Checkpoint(height=height):
+                if height > self._checkpoints.horizon:  # who signs this height has certified all up to a window below
+                    self._catch_up.note(received.sender, height - self._window)
+                self._checkpoints.on_checkpoint(cast("Verified[Checkpoint]", received), out)
+            case ViewChange():
+                self._on_view_change(cast("Verified[ViewChange]", received), now, out)
+            case NewView():
+                self._on_new_view(cast("Verified[NewView]", received), now, out)
+            case Status(certified=certified):
+                if certified > self._checkpoints.low:
+                    self._catch_up.note(received.sender, certified)
+                for message in self._retransmission.answer(cast("Verified[Status]", received), now):
+                    out.append(Send(to=received.sender, message=message))
+            case _:
+                assert_never(received.message)
+
+    def _on_packed(self, event: ProposalPacked, now: Instant, out: list[Effect]) -> None:
+        """The pool's answer; if nobody waits for it any more its transactions go back."""
+        height = Height(event.proposal.height)
+        if not self._leader.close(view=event.view, height=height):
+            out.append(Abandon(height=height, digest=proposal_digest(event.proposal)))
+            return
+        self._ordering.propose(event.proposal, now, out)
+
+    def _on_fetched(self, block: BlockFetched) -> None:
+        height = Height(block.header.height)
+        if height > self._checkpoints.low + FETCH_BLOCKS_MAX:
+            return
+        slot = self._ordering.slot(height)
+        if slot is not None and slot.ordered is not None and slot.ordered.digest != block.header.proposal_digest:
+            own, certified = Digest(slot.ordered.digest), Digest(block.header.proposal_digest)
+            raise Divergence(height=height, own=own, certified=certified, reason="ordered_differently")
+        self._checkpoints.on_fetched(block)
+        self._retransmit_delay.reset()
+        self._catch_up.is_patient = True
+
+    # --- views ---
+
+    def _on_view_change(self, received: Verified[ViewChange], now: Instant, out: list[Effect]) -> None:
+        stable = received.message.stable
+        if stable is not None and stable.height > self._checkpoints.low:
+            self._catch_up.note(received.sender, stable.height)
+        if received.message.view > self._ordering.view and self._view_changes.add(received):
+            self._consider_views(now, out)
+
+    def _consider_views(self, now: Instant, out: list[Effect]) -> None:
+        """Join a view change that an honest validator wants; lead the new view once a quorum has asked for it."""
+        target = self._view_changes.join_target()
+        if target is not None and target > self._safety.view:
+            self._leave_for(target, out)
+        if not self.is_changing:
+            return
+        view = self._safety.view
+        self._view_changes.note_quorum(view)
+        changes = self._view_changes.quorum_for(view)
+        if changes is not None and self._validators.leader(view) == self._safety.id:
+            self._enter(self._safety.new_view(view=view, view_changes=changes), now, out)
+
+    def _leave_for(self, view: View, out: list[Effect]) -> None:
+        """Ask for `view` and stop voting in the lower ones."""
+        if view > VIEW_MAX:
+            return
+        self._cancel_requests(out)
+        stable = self._checkpoints.stable
+        prepared = self._ordering.prepared_above(0 if stable is None else stable.height)
+        own = self._safety.view_change(view=view, stable=stable, prepared=prepared, out=out)
+        self._view_changes.leave_for(own)
+        self._view_delay.fail()
+        self._timers.disarm(Timer.VIEW, out)
+
+    def _on_new_view(self, received: Verified[NewView], now: Instant, out: list[Effect]) -> None:
+        """Enter any view above ours that its certificate proves; there is no way back below the one asked for."""
+        view = View(received.message.view)
+        if received.sender != self._validators.leader(view):
+            report(out, received, reason=FaultReason.NOT_LEADER)
+            return
+        known = self._view_changes.new_view
+        if known is not None and known.message.view == view and known.message != received.message:
+            report(out, known, received, reason=FaultReason.EQUIVOCATION)
+            return
+        if view > self._safety.view or (view == self._safety.view and self.is_changing):
+            self._enter(received, now, out)
+
+    def _enter(self, new_view: Verified[NewView], now: Instant, out: list[Effect]) -> None:
+        view = View(new_view.message.view)
+        self._cancel_requests(out)
+        self._safety.enter(new_view, out)
+        self._view_changes.enter(new_view)
+        self._timers.disarm(Timer.VIEW, out)
+        for entry in new_view.message.view_changes:
+            if entry.message.stable is not None and entry.message.stable.height > self._checkpoints.low:
+                self._catch_up.note(ValidatorId(entry.sender), entry.message.stable.height)
+        plan = plan_of((entry.message for entry in new_view.message.view_changes), chain_id=self._chain_id)
+        self._ordering.enter(view, plan, now, out)
+
+    def _cancel_requests(self, out: list[Effect]) -> None:
+        if not self.is_changing:
+            self._leader.cancel()
+            out.append(CancelRequests())
+
+    # --- timers ---
+
+    def _on_timer(self, timer: Timer, now: Instant, out: list[Effect]) -> None:
+        if not self._timers.fire(timer, now, out):
+            return
+        match timer:
+            case Timer.VIEW:
+                if not self.is_changing or self._view_changes.quorum_seen:
+                    self._leave_for(View(self._safety.view + 1), out)
+                    self._consider_views(now, out)
+            case Timer.RETRANSMIT:
+                self._retransmit(out)
+            case Timer.TIMESTAMP:
+                self._ordering.proceed_all(now, out)
+            case _:
+                assert_never(timer)
+
+    def _retransmit(self, out: list[Effect]) -> None:
+        """Nothing has moved for a while: say again what others may have missed, and ask for what we may have missed."""
+        self._retransmit_delay.fail()
+        _, last = self._catch_up.outstanding or (0, 0)
+        heights = range(self._checkpoints.low + 1, last + 1)
+        self._catch_up.stall(missing=not all(self._checkpoints.is_fetched(Height(height)) for height in heights))
+        ahead = self._checkpoints.certified_ahead()
+        if ahead is not None:
+            for signer in ahead[1]:
+                self._catch_up.note(signer, ahead[0])
+        for message in self._retransmission.own_outstanding():
+            out.append(Broadcast(message=message))
+        out.append(Broadcast(message=self._retransmission.status()))
+
+    def _run_timers(self, now: Instant, out: list[Effect]) -> None:
+        """Arm what is needed, disarm the rest: an idle chain runs no timers."""
+        progress = (self._ordering.ordered_count, self._checkpoints.low)
+        moved = progress != self._progress
+        self._progress = progress
+        if moved:
+            self._view_delay.reset()
+            self._retransmit_delay.reset()
+        self._keep(Timer.VIEW, self._needs_view_timer(), moved, now + self._view_delay.current_ms, out)
+        self._keep(Timer.RETRANSMIT, self._has_work(), moved, now + self._retransmit_delay.current_ms, out)
+        due = self._ordering.timestamp_due(now)
+        if due is None:
+            self._timers.disarm(Timer.TIMESTAMP, out)
+        elif due < (self._timers.deadline(Timer.TIMESTAMP) or due + 1):
+            # Bounded, because a peer chose the timestamp: the timer only asks for another look.
+            self._timers.arm(Timer.TIMESTAMP, Instant(min(due, now + self._config.view_timeout_ms_max)), out)
+
+    def _keep(self, timer: Timer, needed: bool, restart: bool, at: int, out: list[Effect]) -> None:
+        if not needed:
+            self._timers.disarm(timer, out)
+        elif restart or self._timers.deadline(timer) is None:
+            self._timers.arm(timer, Instant(at), out)
+
+    def _needs_view_timer(self) -> bool:
+        """Only where another leader could help: not while this node is behind, and not for what is ordered already."""
+        if self.is_changing:
+            return self._view_changes.quorum_seen
+        if self._catch_up.corroborated() > self._ordering.ordered_height:
+            return False
+        is_stuck = self._leader.is_overdue and self._ordering.ordered_height < self._ordering.window_end
+        return is_stuck or self._ordering.has_unordered_work()
+
+    def _has_work(self) -> bool:
+        return (
+            self.is_changing
+            or self._ordering.has_work()
+            or self._checkpoints.has_work
+            or self._catch_up.is_behind
+            or self._ordering.is_behind_in_view()
+        )
+
+    # --- after every event ---
+
+    def _settle(self, now: Instant, out: list[Effect]) -> None:
+        """Execute, store, ask for proposals and blocks, keep timers: all that may follow from a changed state."""
+        self._advance(now, out)
+        self._request_proposal(out)
+        fetch = self._catch_up.request(low=self._checkpoints.low, ordered=self._ordering.ordered_height)
+        if fetch is not None:
+            out.append(fetch)
+        self._run_timers(now, out)
+
+    def _advance(self, now: Instant, out: list[Effect]) -> None:
+        while True:
+            self._execute(out)
+            certified = self._checkpoints.certify(out)
+            if not certified:
+                return
+            self._catch_up.advance(self._checkpoints.low)
+            self._ordering.advance(self._checkpoints.low, certified, now, out)
+
+    def _execute(self, out: list[Effect]) -> None:
+        while True:
+            height = Height(self._checkpoints.issued + 1)
+            ordered = self._checkpoints.fetched_proposal(height) or self._ordering.ordered_proposal(height)
+            if ordered is None:
+                return
+            self._checkpoints.issue(*ordered, out)
+
+    def _request_proposal(self, out: list[Effect]) -> None:
+        height = self._ordering.next_height()
+        if self.is_leader and height <= self._ordering.window_end and self._ordering.knows_reproposals():
+            self._leader.request(view=self._safety.view, height=height, out=out)
+
+    def _halt(self, divergence: Divergence, out: list[Effect]) -> None:
+        """Stop for good: this node and a quorum do not agree, and going on could only make it worse."""
+        self._cancel_requests(out)
+        for timer in self._timers.armed:
+            self._timers.disarm(timer, out)
+        self._diverged = Diverged(
+            height=divergence.height, own=divergence.own, certified=divergence.certified, reason=divergence.reason
+        )
+        out.append(self._diverged)
+
+    def validate_state(self) -> None:
+        """Raises InvariantError if a bound or a relation between the parts does not hold. For tests and simulations."""
+        self._ordering.validate_state()
+        self._checkpoints.validate_state()
+        if self._ordering.low != self._checkpoints.low or self._safety.floor != self._checkpoints.low:
+            raise InvariantError("the parts disagree on the certified height")
+        if not self.is_changing and self._ordering.view != self._safety.view:
+            raise InvariantError(f"votes of view {self._ordering.view} in view {self._safety.view}")
+        if self._started and self._diverged is None:
+            if self._has_work() != (self._timers.deadline(Timer.RETRANSMIT) is not None):
+                raise InvariantError("outstanding work without a timer, or a timer without outstanding work")
+            if self._needs_view_timer() != (self._timers.deadline(Timer.VIEW) is not None):
+                raise InvariantError("the view timer does not run when it should, or runs when it should not")

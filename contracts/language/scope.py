@@ -1,0 +1,52 @@
+"""What a translator knows while it is inside one method."""
+
+from __future__ import annotations
+
+import ast
+
+from contracts.language.findings import Findings
+from contracts.language.kinds import Kinds, assigned_names
+from contracts.language.model import ContractModel, MethodDecl
+
+
+class Scope:
+    """Names, kinds and the gas of the block being translated."""
+
+    def __init__(self, model: ContractModel, method: MethodDecl, findings: Findings, recursive: frozenset[str]) -> None:
+        self.model = model
+        self.method = method
+        self.kinds = Kinds(model, method)
+        self.fields = model.field_names()
+        self.recursive = recursive  # methods that may reach this one again
+        self.cost = 0
+        self.depth = 0
+        self.in_iterable = 0
+        self.locals = set(method.parameters) | assigned_names(method.node)
+        self._findings = findings
+        self._inner: list[set[str]] = []  # names bound by the comprehensions around
+        self._temporaries = 0
+
+    def refuse(self, node: ast.AST, code: str, reason: str) -> ast.expr:
+        """Record a finding; the returned node stands in for the refused one so that translation goes on."""
+        self._findings.add(node, code, reason)
+        return ast.Constant(None)
+
+    def is_local(self, name: str) -> bool:
+        return name in self.locals or any(name in names for names in self._inner)
+
+    def enter_comprehension(self) -> None:
+        self._inner.append(set())
+
+    def bind_in_comprehension(self, name: str) -> None:
+        self._inner[-1].add(name)
+
+    def leave_comprehension(self) -> None:
+        self._inner.pop()
+
+    @property
+    def in_comprehension(self) -> bool:
+        return bool(self._inner)
+
+    def temporary(self) -> str:
+        self._temporaries += 1
+        return f"h__t{self._temporaries}"

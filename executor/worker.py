@@ -1,0 +1,204 @@
+"""The main of every executor process: `python -m executor.worker PARENT SOCKET PROGRESS [CONTROL]`.
+
+The first frame says what it is to be: the lead, an executor that runs shares for the lead, or one that answers queries
+on the stored state. It ends when its socket closes, so that nothing outlives a node that was killed.
+"""
+
+from __future__ import annotations
+
+import gc
+import socket
+import sys
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from chain.errors import HeadraceError, InvariantError
+from chain.store.state import StateReader
+from contracts.runtime import Machine
+from executor.governor import Governor
+from executor.outcome import QueryInput, QueryOutput, ShareOutcome, unpack_writes
+from executor.parallel import PATIENCE_S, Lead
+from executor.predict import SummaryPredictor
+from executor.process import SharedProgress
+from executor.protocol import (
+    BlockDone,
+    CatchUp,
+    Channel,
+    ChannelLost,
+    ExecuteBlock,
+    ExecutorLost,
+    Failed,
+    QueryDone,
+    Ready,
+    RunQuery,
+    RunShare,
+    Setup,
+    decode_request,
+)
+from executor.sandbox import enter_sandbox
+from executor.share import integers, run_share
+from executor.sources import source_of
+from executor.state import BaseState
+from executor.transactions import decode_call
+
+COLLECT_EVERY: Final = 50_000  # allocations; contracts make few cycles, and a collection costs a block milliseconds
+_share_outcome = msgspec.msgpack.Decoder(ShareOutcome).decode
+
+
+def main(arguments: list[str]) -> int:
+    """Run until the socket closes; 0, or 1 after a broken promise that was told to the node."""
+    parent, descriptor, progress, *control = map(int, arguments)
+    enter_sandbox(parent)
+    gc.freeze()
+    gc.set_threshold(COLLECT_EVERY, 20, 100)
+    channel = Channel(socket.socket(fileno=descriptor))
+    try:
+        setup = decode_request(channel.receive())
+        if not isinstance(setup, Setup):
+            raise InvariantError(f"the first frame is a {type(setup).__name__}")
+        _serve(setup, channel, SharedProgress(progress), [socket.socket(fileno=number) for number in control])
+    except ChannelLost:
+        pass
+    except HeadraceError as error:
+        channel.send(Failed(reason=f"{type(error).__name__}: {error}"))
+        return 1
+    return 0
+
+
+def _serve(setup: Setup, channel: Channel, progress: SharedProgress, control: list[socket.socket]) -> None:
+    reader = StateReader(Path(setup.state_path))
+    machine = Machine(setup.chain.rule_set)
+    if setup.role == "lead":
+        serve_lead(setup, channel, control[0], BaseState(reader), machine, progress)
+    elif setup.role == "share":
+        serve_shares(setup, channel, BaseState(reader), machine, progress)
+    else:
+        serve_queries(setup, channel, reader, machine)
+
+
+def serve_shares(
+    setup: Setup, channel: Channel, base: BaseState, machine: Machine, progress: SharedProgress
+) -> None:
+    """Answer the lead's `RunShare`s."""
+    while True:
+        request = decode_request(channel.receive())
+        if not isinstance(request, RunShare):
+            raise InvariantError(f"an executor was sent a {type(request).__name__}")
+        base.refresh()
+        for overlay in request.overlays:
+            if overlay.height > base.height:
+                base.append(overlay.height, unpack_writes(overlay.writes))
+        if base.height != request.height - 1:
+            raise InvariantError(f"asked for a share of height {request.height} on the state after {base.height}")
+        outcome = run_share(
+            map(decode_call, request.transactions),
+            integers(request.positions),
+            base=base,
+            machine=machine,
+            context=setup.chain.block(height=request.height, time_ms=request.time_ms),
+            progress=progress,
+        )
+        channel.send(outcome)
+
+
+class SocketLink:
+    """The lead's way to an executor process."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._channel = Channel(connection)
+
+    def send(self, share: RunShare) -> None:
+        self._channel.send(share, timeout_s=PATIENCE_S)
+
+    def receive(self, *, timeout_s: float) -> ShareOutcome:
+        try:
+            return _share_outcome(self._channel.receive(timeout_s=timeout_s))
+        except msgspec.DecodeError as error:
+            raise ChannelLost(f"not a share's outcome: {error}") from None
+
+    def close(self) -> None:
+        self._channel.close()
+
+
+def serve_lead(
+    setup: Setup,
+    channel: Channel,
+    control: socket.socket,
+    base: BaseState,
+    machine: Machine,
+    progress: SharedProgress,
+) -> None:
+    """Execute the node's blocks."""
+    lead = Lead(
+        base=base,
+        machine=machine,
+        chain=setup.chain,
+        predictor=SummaryPredictor(source_of),
+        governor=Governor(setup.mode),
+        progress=progress,
+        executors=setup.executors,
+        lost=lambda index, reason: channel.send(ExecutorLost(index=index, reason=reason)),
+    )
+    control.setblocking(False)
+    channel.send(Ready(height=lead.height))
+    while True:
+        request = decode_request(channel.receive())
+        _attach_new(lead, control)
+        match request:
+            case CatchUp(overlays=overlays):
+                lead.catch_up(overlays)
+            case ExecuteBlock(block=block, attempt=attempt):
+                channel.send(BlockDone(output=lead.execute(block, attempt=attempt)))
+            case _:
+                raise InvariantError(f"the lead was sent a {type(request).__name__}")
+
+
+def _attach_new(lead: Lead, control: socket.socket) -> None:
+    """Take the executors whose sockets the node has passed since."""
+    while True:
+        try:
+            data, descriptors, _, _ = socket.recv_fds(control, 1, 1)
+        except BlockingIOError:
+            return
+        if not data or not descriptors:
+            return  # the node closed it; the next frame will say so too
+        lead.attach(data[0], SocketLink(socket.socket(fileno=descriptors[0])))
+
+
+def serve_queries(setup: Setup, channel: Channel, reader: StateReader, machine: Machine) -> None:
+    """Answer the node's reads on the newest stored state."""
+    channel.send(Ready(height=reader.refresh()))
+    while True:
+        request = decode_request(channel.receive())
+        if not isinstance(request, RunQuery):
+            raise InvariantError(f"the query executor was sent a {type(request).__name__}")
+        channel.send(QueryDone(output=_query(setup, request.query, reader, machine)))
+
+
+def _query(setup: Setup, query: QueryInput, reader: StateReader, machine: Machine) -> QueryOutput:
+    height = reader.refresh()
+    outcome = machine.query(
+        reader,
+        setup.chain.block(height=height, time_ms=query.time_ms),
+        sender=query.sender,  # type: ignore[arg-type]
+        target=query.target,
+        method=query.method,
+        arguments=query.arguments,
+        gas_limit=query.gas_limit,
+        signed=query.signed,
+    )
+    return QueryOutput(
+        height=height,
+        status=outcome.status,
+        gas_used=outcome.gas_used,
+        result=outcome.result,
+        error=outcome.error,
+        events=outcome.events,
+        writes=tuple(sorted(outcome.writes.items())) if query.simulate else (),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,80 @@
+"""The seam to the unchanged core: building a replica, checking and signing messages, with the simulator's cheap keys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from chain.errors import PeerFault
+from chain.model.block import Certificate, Header
+from chain.model.genesis import ChainParameters
+from chain.model.validators import ValidatorSet
+from chain.types import Digest, ValidatorId
+from consensus import Replica, ReplicaConfig, verify, verify_certificate
+from consensus.effects import JournalRecord
+from consensus.messages import Message, Signed, Verified, subject
+from tests.sim.faults import TimerFaults
+from tests.sim.keys import SimSigner, verify_signature
+
+
+class Core:
+    """What is equal for all nodes of one run."""
+
+    def __init__(
+        self, *, validators: ValidatorSet, chain_id: Digest, parameters: ChainParameters, timers: TimerFaults
+    ) -> None:
+        self._validators = validators
+        self._chain_id = chain_id
+        self._parameters = parameters
+        self.config = ReplicaConfig(
+            view_timeout_ms=timers.view_timeout_ms,
+            view_timeout_ms_max=timers.view_timeout_ms_max,
+            retransmit_ms=timers.retransmit_ms,
+            timestamp_drift_ms_max=parameters.timestamp_drift_ms_max,
+        )
+        self._signers = {member.id: SimSigner(member) for member in validators.members}
+
+    def replica(
+        self, validator: ValidatorId, *, last: tuple[Header, Certificate | None], journal: Sequence[JournalRecord]
+    ) -> Replica:
+        return Replica(
+            config=self.config,
+            signer=self._signers[validator],
+            validators=self._validators,
+            chain_id=self._chain_id,
+            window=self._parameters.window,
+            last=last,
+            journal=journal,
+        )
+
+    def standing(self, replica: Replica) -> set[bytes]:
+        """Digests of the proposals whose transactions the pool must keep reserved after a restart."""
+        ordering = replica._ordering
+        slots = (ordering.slot(height) for height in ordering.heights)
+        return {slot.standing for slot in slots if slot is not None and slot.standing is not None}
+
+    def verify(self, signed: Signed[Message]) -> Verified[Message]:
+        """The core's own verification, run on every message that comes off the wire. Raises PeerFault."""
+        return verify(
+            signed,
+            validators=self._validators,
+            chain_id=self._chain_id,
+            verify_signature=verify_signature,
+            window=self._parameters.window,
+        )
+
+    def certificate_holds(self, certificate: Certificate) -> bool:
+        try:
+            verify_certificate(
+                certificate,
+                validators=self._validators,
+                chain_id=self._chain_id,
+                verify_signature=verify_signature,
+            )
+        except PeerFault:
+            return False
+        return True
+
+    def sign(self, validator: ValidatorId, message: Message) -> Verified[Message]:
+        """What a dishonest validator says: anything, but with its own key."""
+        signature = self._signers[validator].sign(subject(message).signing_bytes(self._chain_id))
+        return Verified(sender=validator, message=message, signature=signature)

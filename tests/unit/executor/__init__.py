@@ -1,0 +1,1 @@
+"""Tests of `executor`, a file a module."""

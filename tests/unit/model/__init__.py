@@ -1,0 +1,1 @@
+"""The records of the chain, its trees and its proofs."""

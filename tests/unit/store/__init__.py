@@ -1,0 +1,1 @@
+"""The store, module by module."""
