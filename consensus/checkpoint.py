@@ -51,8 +51,12 @@ class Checkpoints:
 
     @property
     def has_work(self) -> bool:
-        """A block is being executed or waits for its certificate."""
-        return self.issued > self.low or bool(self._fetched)
+        """A block is being executed or waits for its certificate, or more than F have executed one that is not here."""
+        return (
+            self.issued > self.low
+            or bool(self._certificates)
+            or any(tally.has_honest() for tally in self._tallies.values())
+        )
 
     # --- execution ---
 

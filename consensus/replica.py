@@ -440,8 +440,9 @@ class Replica:
         return is_stuck or self._ordering.has_unordered_work()
 
     def _has_work(self) -> bool:
+        """A replica alone in asking for a view is silent unless something else is outstanding: the others are well."""
         return (
-            self.is_changing
+            (self.is_changing and (self._leader.is_overdue or self._view_changes.has_company(self._safety.view)))
             or self._ordering.has_work()
             or self._checkpoints.has_work
             or self._catch_up.is_behind

@@ -41,7 +41,7 @@ from executor.sandbox import enter_sandbox
 from executor.share import integers, run_share
 from executor.sources import source_of
 from executor.state import BaseState
-from executor.transactions import decode_call
+from executor.transactions import ChainContext, Progress, decode_call
 
 COLLECT_EVERY: Final = 50_000  # allocations; contracts make few cycles, and a collection costs a block milliseconds
 _share_outcome = msgspec.msgpack.Decoder(ShareOutcome).decode
@@ -86,21 +86,31 @@ def serve_shares(
         request = decode_request(channel.receive())
         if not isinstance(request, RunShare):
             raise InvariantError(f"an executor was sent a {type(request).__name__}")
-        base.refresh()
-        for overlay in request.overlays:
-            if overlay.height > base.height:
-                base.append(overlay.height, unpack_writes(overlay.writes))
-        if base.height != request.height - 1:
-            raise InvariantError(f"asked for a share of height {request.height} on the state after {base.height}")
-        outcome = run_share(
-            map(decode_call, request.transactions),
-            integers(request.positions),
-            base=base,
-            machine=machine,
-            context=setup.chain.block(height=request.height, time_ms=request.time_ms),
-            progress=progress,
-        )
-        channel.send(outcome)
+        channel.send(answer_share(request, chain=setup.chain, base=base, machine=machine, progress=progress))
+
+
+def answer_share(
+    request: RunShare, *, chain: ChainContext, base: BaseState, machine: Machine, progress: Progress
+) -> ShareOutcome:
+    """Bring the base state to the parent block and run the share.
+
+    Raises:
+        InvariantError: the write sets that came do not reach the parent block.
+    """
+    base.refresh()
+    for overlay in request.overlays:
+        if overlay.height > base.height:
+            base.append(overlay.height, unpack_writes(overlay.writes))
+    if base.height != request.height - 1:
+        raise InvariantError(f"asked for a share of height {request.height} on the state after {base.height}")
+    return run_share(
+        map(decode_call, request.transactions),
+        integers(request.positions),
+        base=base,
+        machine=machine,
+        context=chain.block(height=request.height, time_ms=request.time_ms),
+        progress=progress,
+    )
 
 
 class SocketLink:

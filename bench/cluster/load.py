@@ -1,8 +1,8 @@
 """The load generator: a process of its own that sends pre-signed transactions at their intended times.
 
-Open loop: transaction i is due at start + i / rate whatever the chain does, and its latency counts from then, so that a
-stalled chain shows as latency and not as fewer samples. It runs as `python -m bench.cluster.load`, takes one JSON job on
-standard input and answers with one JSON line on standard output when it is ready and one when it is done.
+Open loop: transaction i is due at start + i / rate whatever the chain does, and its latency counts from then, so that
+a stalled chain shows as latency and not as fewer samples. It runs as `python -m bench.cluster.load`, takes one JSON job
+on standard input and answers with one JSON line on standard output when it is ready and one when it is done.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import uvloop
 from bench.workloads import WORKLOADS
 from chain.crypto import PrivateKey, Scheme
 from chain.model.signing import sign_transaction
+from chain.rpc.errors import ERRORS
 
 TICK_S: Final = 0.01  # what is due within a tick goes out in one request
 DRAIN_S: Final = 15.0  # after the last send, how long to wait for certificates
@@ -137,9 +138,8 @@ class Load:
             self._settle(last - first)
             return
         for place, item in enumerate(answer["results"], first):
-            code = item.get("code") or ""
-            if code:
-                self.refused[code] += 1
+            if item["code"]:
+                self.refused[ERRORS[item["code"]][0]] += 1
                 self._settle(1)
                 continue
             early = self._early.pop(item["hash"], None)
@@ -153,8 +153,9 @@ class Load:
             answer = await self.call(url, "wait_blocks", from_height=height, timeout_ms=5_000)
             now = time.monotonic() - self.start
             for block in answer["blocks"]:
-                hashes = block["hashes"]
-                for transaction_hash, status in zip(hashes, block["statuses"], strict=True):
+                blob = block["hashes"]
+                for at, status in enumerate(block["statuses"]):
+                    transaction_hash = "0x" + blob[2 + 64 * at : 66 + 64 * at]
                     place = self._place.pop(transaction_hash, None)
                     if place is not None:
                         self._certify(place, now, status == 0)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 import platform
 import subprocess
 import time
-from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -62,13 +60,6 @@ async def sample(session: aiohttp.ClientSession, url: str, pid: int) -> NodeSamp
             elif item.name == "headrace_store_height":
                 height = int(item.value)
     return NodeSample(cpu_s=cpu_seconds(pid), work_s=work, resident_bytes=resident_bytes(pid), height=height)
-
-
-def percentile(ordered: Sequence[float], share: float) -> float:
-    """The smallest value that at least `share` of the ordered values do not exceed; 0 without values."""
-    if not ordered:
-        return 0.0
-    return ordered[max(0, math.ceil(share * len(ordered) - 1e-9) - 1)]
 
 
 def machine() -> dict[str, Any]:

@@ -13,10 +13,10 @@ from chain.client.errors import (
     TransactionPending,
     TransactionRefused,
 )
-from chain.client.receipts import ContractEvent, Outcome, Receipt, SendResult
+from chain.client.receipts import ContractEvent, Outcome, Receipt, SendResult, receipt_of
 
 __all__ = [
     "SYSTEM_ADDRESS", "Abi", "CallFailed", "Client", "ClientError", "ContractEvent", "NodesUnreachable", "Outcome",
     "Receipt", "RpcFailed", "SendResult", "TransactionError", "TransactionExpired", "TransactionFailed",
-    "TransactionPending", "TransactionRefused", "parse_abi",
+    "TransactionPending", "TransactionRefused", "parse_abi", "receipt_of",
 ]  # fmt: skip

@@ -83,11 +83,11 @@ def new_bytes(x: Frame, size: int) -> None:
         raise OutOfGas
 
 
-def new_items(x: Frame, count: int) -> None:
-    """Pay for a new list or tuple of `count` items, before it is made."""
+def new_items(x: Frame, count: int, weight: int = 1) -> None:
+    """Pay for a new list or tuple of `count` items, each of `weight` references, before it is made."""
     if count > SEQUENCE_ITEMS_MAX:
         raise ContractError(Status.LIMIT, "sequence_items")
-    x.gas -= count * gas.ITEM_BYTES
+    x.gas -= count * weight * gas.ITEM_BYTES
     if x.gas < 0:
         raise OutOfGas
 

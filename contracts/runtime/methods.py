@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from contracts.language import gas
-from contracts.language.limits import LOCAL_INTEGER_BITS_MAX
+from contracts.language.limits import LOCAL_INTEGER_BITS_MAX, SEQUENCE_ITEMS_MAX
 from contracts.language.vocabulary import METHODS as NAMES
 from contracts.runtime.errors import ContractError, Status
 from contracts.runtime.frame import Frame
@@ -35,8 +35,7 @@ _Method = Callable[..., Any]
 
 def _append(x: Frame, value: list[Any], item: Any) -> None:
     x.gas -= gas.ITEM_BYTES
-    new_items(x, len(value) // 1_024)  # growing a list copies it now and then
-    if len(value) >= 128 * 1_024:
+    if len(value) >= SEQUENCE_ITEMS_MAX:
         raise ContractError(Status.LIMIT, "sequence_items")
     value.append(item)
 
@@ -45,7 +44,9 @@ def _insert(x: Frame, value: list[Any], index: Any, item: Any) -> None:
     if type(index) is not int:
         raise wrong_type("int as an index", index)
     visit(x, len(value) // gas.BYTES_SEEN)
-    new_items(x, len(value) // 1_024 + 1)
+    new_items(x, 1)
+    if len(value) >= SEQUENCE_ITEMS_MAX:
+        raise ContractError(Status.LIMIT, "sequence_items")
     value.insert(max(-len(value), min(index, len(value))), item)
 
 
@@ -115,7 +116,7 @@ def _values(x: Frame, value: dict[Any, Any]) -> list[Any]:
 
 
 def _items(x: Frame, value: dict[Any, Any]) -> list[Any]:
-    new_items(x, 5 * items_of(x, value))
+    new_items(x, items_of(x, value), 10)
     return list(value.items())
 
 
@@ -185,7 +186,7 @@ def _split(x: Frame, value: Any, separator: Any = None) -> list[Any]:
         visit(x, len(value))
         pieces = value.count(separator) + 1
     new_bytes(x, len(value))
-    new_items(x, 7 * pieces if separator is not None else 4 * pieces)
+    new_items(x, pieces, 7)
     return list(value.split(separator))
 
 

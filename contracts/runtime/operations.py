@@ -406,13 +406,13 @@ def b_sorted(x: Frame, values: Any, *, reverse: Any = False) -> list[Any]:
 def b_enumerate(x: Frame, values: Any, start: Any = 0) -> list[tuple[int, Any]]:
     _integers(start, 0)
     count = items_of(x, values)
-    new_items(x, 4 * count)
+    new_items(x, count, 12)
     return list(enumerate(values, start))
 
 
 def b_zip(x: Frame, *sequences: Any) -> list[tuple[Any, ...]]:
     counts = [items_of(x, sequence) for sequence in sequences]
-    new_items(x, (3 + len(sequences)) * min(counts))
+    new_items(x, min(counts), 8 + len(sequences))
     return list(zip(*sequences, strict=False))
 
 

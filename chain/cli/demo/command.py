@@ -24,10 +24,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from chain.cli.demo.credit_flow import credit_phases, load_german_credit
 from chain.cli.demo.driver import DemoFailed, Driver, Tally
 from chain.cli.demo.income_flow import income_phases, load_census_income
-from chain.cli.demo.summary import Checks, check_offline, compare_nodes, document, show, stage_summary
+from chain.cli.demo.summary import Checks, check_offline, compare_nodes, document, show
 from chain.cli.demo.workload import Parties, Phase, Signer, subject_secret
 from chain.cli.processes import NetworkProcesses
 from chain.client import Client
+from chain.client.stages import stage_summary
 from chain.crypto import PrivateKey, Scheme
 from chain.errors import ConfigError, HeadraceError
 from chain.node.consortium import DEFAULT_NODES, NetworkInfo, create_network, load_account, load_network

@@ -1,8 +1,8 @@
 """Sends planned phases to a running network and checks every answer against the expected one.
 
-Transactions are signed here, sent in batches to the nodes in turn, and followed by reading certified blocks. A node may
-die meanwhile: what is not certified in time is sent again to another one, with the same bytes, which is harmless because
-a transaction's identity is the digest its sender signed.
+Transactions are signed here, sent in batches to the nodes in turn, and followed by reading certified blocks. A node
+may die meanwhile: what is not certified in time is sent again to another one, with the same bytes, which is harmless
+because a transaction's identity is the digest its sender signed.
 """
 
 from __future__ import annotations

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from chain.cli.demo.driver import Tally
 from chain.client import Client
-from chain.pipeline.spans import STAGES, HeightSpans, StageSummary, summarize
-from chain.types import Height
+from chain.pipeline.spans import STAGES, StageSummary
 
-STAGES_PER_CALL: Final = 500
-PERCENTILES: Final = (("p50", 0.50), ("p90", 0.90), ("p99", 0.99))
+PERCENTILES: Final = {"p50": 50, "p90": 90, "p99": 99, "max": 100}
 
 
 @dataclass(slots=True)
@@ -35,25 +33,6 @@ class Checks:
     @property
     def all_held(self) -> bool:
         return all(held for held, _ in self.results.values())
-
-
-def percentile(ordered: Sequence[float], share: float) -> float:
-    return ordered[max(0, math.ceil(share * len(ordered) - 1e-9) - 1)] if ordered else 0.0
-
-
-async def stage_summary(client: Client, first: int, last: int) -> StageSummary:
-    """Of one node's heights, from the stage times it reports."""
-    entries: list[HeightSpans] = []
-    while first <= last:
-        answer = await client.rpc("get_stages", from_height=first, limit=STAGES_PER_CALL)
-        heights = answer["heights"]
-        if not heights:
-            break
-        for item in heights:
-            spans = {span["stage"]: (int(span["start_us"]), int(span["end_us"])) for span in item["spans"]}
-            entries.append(HeightSpans(Height(int(item["height"])), int(item["transactions"]), {}, spans))
-        first = int(heights[-1]["height"]) + 1
-    return summarize(entries)
 
 
 async def compare_nodes(clients: Mapping[str, Client], height: int) -> tuple[bool, str]:
@@ -83,7 +62,7 @@ def document(
     tally: Tally, stages: StageSummary, checks: Checks, *, blocks: int, seconds: float, extra: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The summary for machines."""
-    ordered = sorted(tally.latencies_ms)
+    latencies = tally.latencies_ms or [0.0]
     return {
         "ok": checks.all_held,
         "blocks": blocks,
@@ -92,8 +71,10 @@ def document(
         "refused": dict(sorted(tally.refused.items())),
         "reverted": dict(sorted(tally.reverted.items())),
         "throughput_tps": round(tally.certified / seconds, 1) if seconds else 0.0,
-        "latency_ms": {name: round(percentile(ordered, share), 1) for name, share in PERCENTILES}
-        | {"max": round(ordered[-1], 1) if ordered else 0.0},
+        "latency_ms": {
+            name: round(float(np.percentile(latencies, share, method="inverted_cdf")), 1)
+            for name, share in PERCENTILES.items()
+        },
         "stage_mean_ms": {stage: round(stages.mean_ms[stage], 2) for stage in STAGES if stage in stages.mean_ms},
         "stage_overlap": round(stages.overlap, 3),
         "resent": tally.resent,

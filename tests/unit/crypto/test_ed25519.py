@@ -138,11 +138,11 @@ def test_mixed_order_keys_are_judged_without_the_cofactor() -> None:
     scalar = scalar_of(SECRET)
     honest = reference.multiply(scalar, reference.BASE)
     verdicts = []
-    for twist in reference.torsion()[4:]:
+    for twist in reference.torsion()[4:6]:
         public_key = reference.encode(reference.add(honest, twist))
         nonce = 12_345
         r_encoded = reference.encode(reference.multiply(nonce, reference.BASE))
-        for number in range(12):
+        for number in range(16):
             message = bytes((number,))
             signature = forge(public_key=public_key, r_encoded=r_encoded, nonce=nonce, scalar=scalar, message=message)
             verdict = ed25519.verify(public_key, message, signature)

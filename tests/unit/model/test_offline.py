@@ -141,7 +141,8 @@ def _trust_change(**fields: Any) -> Json:
     [
         None, {}, _trust_change(format="x"), _trust_change(name=None), _trust_change(name="\ud800"),
         _trust_change(created_ms=2**70), _trust_change(validators=[]),
-        _trust_change(validators=GENESIS["validators"] * 2), _trust_change(deployers=["00"]), _trust_change(extra=1), {"format": "headrace-trust-1", "chain_id": ""},
+        _trust_change(validators=GENESIS["validators"] * 2), _trust_change(deployers=["00"]),
+        _trust_change(extra=1), {"format": "headrace-trust-1", "chain_id": ""},
     ],
 )  # fmt: skip
 def test_a_genesis_that_cannot_be_used_is_told_apart(genesis: object) -> None:

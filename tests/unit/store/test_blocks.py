@@ -10,7 +10,7 @@ import pytest
 
 from chain.codec import decode, encode
 from chain.errors import BadInput, ConfigError, InvariantError, StoreError
-from chain.model.block import Receipt
+from chain.model.block import Receipt, WriteSet
 from chain.store import BlockStore, StoredBlock, find_events
 from tests.unit.store.factory import CONTRACT, OTHER_CONTRACT, ChainFactory, key_of, some_writes
 
@@ -226,14 +226,14 @@ def test_event_queries_are_bounded(chain: ChainFactory, blocks: BlockStore, monk
 
 def test_history_of_a_key(chain: ChainFactory, blocks: BlockStore) -> None:
     key, longer = key_of(1), key_of(1) + bytes(8)  # one key is a prefix of the other
-    blocks.append(
-        [
-            chain.block(writes).block
-            for writes in (
-                [(key, b"\x01")], [(longer, b"\x01")], [], [(key, None), (longer, b"\x02")], [(longer, b"\x03")],
-            )
-        ]
-    )  # fmt: skip
+    history: list[WriteSet] = [
+        [(key, b"\x01")],
+        [(longer, b"\x01")],
+        [],
+        [(key, None), (longer, b"\x02")],
+        [(longer, b"\x03")],
+    ]
+    blocks.append([chain.block(writes).block for writes in history])
     assert blocks.write_heights(key) == [1, 4]
     assert blocks.write_heights(longer) == [2, 4, 5]
     assert blocks.write_heights(longer, first=3, last=4) == [4]

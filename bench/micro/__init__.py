@@ -1,0 +1,1 @@
+"""Micro benchmarks: what one operation costs (pytest-benchmark)."""

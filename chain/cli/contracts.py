@@ -1,0 +1,242 @@
+"""`headrace deploy`, `send`, `call`, `receipt`: contracts and transactions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from chain.cli.arguments import convert_arguments
+from chain.cli.common import (
+    AccountOption,
+    JsonOption,
+    NetworkOption,
+    NodeOption,
+    Place,
+    UrlOption,
+    note,
+    open_place,
+    report,
+    text_of,
+)
+from chain.client import Abi, Client, Receipt, TransactionFailed, parse_abi
+from chain.client.client import DEFAULT_GAS_LIMIT
+from chain.codec import Value
+from chain.errors import BadInput, ConfigError
+from contracts.language import BadSource, contract_abi
+
+DEPLOY_ACCOUNT: Final = "operator"
+WAIT_S: Final = 30.0
+
+Arguments = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[ARGUMENT]...",
+        help="By the ABI's types: integers, true/false, text, 0x-hex, names of accounts or contracts for addresses, "
+        "JSON for tuples and structs, null, @FILE. Put -- before the first that starts with a minus.",
+    ),
+]
+TargetArgument = Annotated[str, typer.Argument(help="Contract: name or address.")]
+MethodArgument = Annotated[str, typer.Argument(help="Method of the contract.")]
+WaitOption = Annotated[float, typer.Option("--wait-s", help="Longest wait for the certified receipt, in seconds.")]
+
+
+def deploy(
+    name: Annotated[str, typer.Argument(help="Name of the contract on the chain, unique there.")],
+    source: Annotated[Path, typer.Argument(help="File with the contract.")],
+    arguments: Arguments = None,
+    account: AccountOption = DEPLOY_ACCOUNT,
+    wait_s: WaitOption = WAIT_S,
+    network: NetworkOption = None,
+    node: NodeOption = None,
+    url: UrlOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Deploy a contract under a name; the arguments go to its `init`.
+
+    \b
+    Examples:
+      headrace deploy demo.counter counter.py
+      headrace deploy demo.token token.py 1000000 "Harbour dollar" --account operator
+    """
+    place = open_place(network, node, url)
+
+    async def run() -> dict[str, Any]:
+        text = _source(source)
+        abi = _source_abi(text, source)
+        async with place.client(place.account(account)) as client:
+            values = await convert_arguments(
+                arguments or [], abi.init, abi=abi, method="init", address_of=lambda given: place.address(client, given)
+            )
+            address = await client.deploy(name, text, *values, timeout_ms=int(wait_s * 1_000))
+            return {"name": name, "address": address, "certified_height": client.height}
+
+    report(asyncio.run(run()), as_json=as_json)
+
+
+def send(
+    target: TargetArgument,
+    method: MethodArgument,
+    arguments: Arguments = None,
+    account: AccountOption = DEPLOY_ACCOUNT,
+    gas_limit: Annotated[int, typer.Option(help="Most gas the transaction may use.")] = DEFAULT_GAS_LIMIT,
+    wait_s: WaitOption = WAIT_S,
+    network: NetworkOption = None,
+    node: NodeOption = None,
+    url: UrlOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Send a transaction and wait for its certified receipt. Exit code 1 if it failed.
+
+    \b
+    Examples:
+      headrace send demo.counter increase 5 --account harbour-bank
+      headrace send demo.token transfer alice 100
+      headrace send demo.book add '{"title": "Ledger", "tags": ["a", "b"]}'
+    """
+    place = open_place(network, node, url)
+
+    async def run() -> tuple[Receipt, Abi]:
+        async with place.client(place.account(account)) as client:
+            abi, values = await _arguments(place, client, target, method, arguments or [])
+            transaction = await client.sign(target, method, *values, gas_limit=gas_limit)
+            note(f"transaction 0x{transaction.hash.hex()}")
+            receipt = await client.send_signed(transaction, timeout_ms=int(wait_s * 1_000), check=False)
+            if not receipt.ok and not as_json:
+                raise TransactionFailed(receipt, raw=transaction.raw)
+            return receipt, abi
+
+    receipt, abi = asyncio.run(run())
+    value = abi.named(abi.method(method).returns, receipt.value)
+    report(_receipt_document(receipt, value), as_json=as_json, lines=lambda: _receipt_lines(receipt, value))
+    if not receipt.ok:
+        raise typer.Exit(1)
+
+
+def call(
+    target: TargetArgument,
+    method: MethodArgument,
+    arguments: Arguments = None,
+    account: Annotated[
+        str | None, typer.Option("--account", metavar="NAME", help="Sign the read, so that the contract knows who asks.")
+    ] = None,
+    network: NetworkOption = None,
+    node: NodeOption = None,
+    url: UrlOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Read from a contract: call one of its views. No transaction is sent. With --account the read is signed.
+
+    \b
+    Examples:
+      headrace call demo.counter value
+      headrace call credit.record report 0x8f... --account harbour-bank
+    """
+    place = open_place(network, node, url)
+
+    async def run() -> dict[str, Any]:
+        key = None if account is None else place.account(account)
+        async with place.client(key) as client:
+            abi, values = await _arguments(place, client, target, method, arguments or [])
+            read = client.call if key is None else client.signed_call
+            value = await read(target, method, *values)
+            named = abi.named(abi.method(method).returns, value)
+            return {"value": named, "signed": key is not None, "certified_height": client.height}
+
+    document = asyncio.run(run())
+    report(document, as_json=as_json, lines=lambda: [text_of(document["value"])])
+
+
+def receipt(
+    tx_hash: Annotated[str, typer.Argument(metavar="HASH", help="Transaction hash.")],
+    wait_s: Annotated[float, typer.Option("--wait-s", help="Wait so long for it to be certified, in seconds.")] = 0.0,
+    network: NetworkOption = None,
+    node: NodeOption = None,
+    url: UrlOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The certified receipt of a transaction: what it returned, emitted and cost, or why it failed.
+
+    \b
+    Examples:
+      headrace receipt 0x5a...
+      headrace receipt 0x5a... --wait-s 10 --json
+    """
+    place = open_place(network, node, url)
+
+    async def run() -> Receipt:
+        async with place.client() as client:
+            return await client.receipt(parse_hash(tx_hash), timeout_ms=int(wait_s * 1_000))
+
+    found = asyncio.run(run())
+    report(_receipt_document(found, found.value), as_json=as_json, lines=lambda: _receipt_lines(found, found.value))
+
+
+def parse_hash(text: str) -> bytes:
+    """The 32 bytes of a hash given as hex, with or without 0x. Raises BadInput."""
+    try:
+        value = bytes.fromhex(text.removeprefix("0x"))
+    except ValueError:
+        value = b""
+    if len(value) != 32:
+        raise BadInput("invalid_params", f"hash is {text!r}, must be 64 hex digits")
+    return value
+
+
+async def _arguments(
+    place: Place, client: Client, target: str, method: str, texts: Sequence[str]
+) -> tuple[Abi, tuple[Value, ...]]:
+    abi = await client.abi(target)
+    parameters = abi.method(method).parameters
+    values = await convert_arguments(
+        texts, parameters, abi=abi, method=method, address_of=lambda given: place.address(client, given)
+    )
+    return abi, values
+
+
+def _source(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+
+
+def _source_abi(text: str, path: Path) -> Abi:
+    """The ABI of a source, which is checked here before anything is sent."""
+    import json
+
+    try:
+        return parse_abi(json.loads(contract_abi(text)))
+    except BadSource as error:
+        raise ConfigError(f"{path} is no contract:\n{error}") from None
+
+
+def _receipt_document(receipt: Receipt, value: Any) -> dict[str, Any]:
+    return {
+        "hash": receipt.hash,
+        "height": receipt.height,
+        "position": receipt.position,
+        "status": receipt.status,
+        "error": receipt.error,
+        "gas_used": receipt.gas_used,
+        "value": value,
+        "events": [
+            {"contract": event.contract, "name": event.name, "values": event.values, "fields": event.fields}
+            for event in receipt.events
+        ],
+    }
+
+
+def _receipt_lines(receipt: Receipt, value: Any) -> list[str]:
+    outcome = "ok" if receipt.ok else f"failed: {receipt.error} (status {receipt.status})"
+    lines = [
+        f"{outcome}, height {receipt.height}, position {receipt.position}, gas {receipt.gas_used}",
+        f"value  {text_of(value)}",
+    ]
+    for event in receipt.events:
+        shown = event.values if event.fields is None else event.fields
+        lines.append(f"event  {event.name} {text_of(shown)}")
+    return lines

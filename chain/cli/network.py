@@ -1,0 +1,268 @@
+"""`headrace network`: make, start, stop and watch a network of nodes on this machine; `headrace node run`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections import deque
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from chain.cli.common import (
+    JsonOption,
+    NetworkOption,
+    network_path,
+    note,
+    open_network,
+    report,
+    table,
+)
+from chain.cli.processes import READY_TIMEOUT_MS, NetworkProcesses
+from chain.client import Client, NodesUnreachable, RpcFailed
+from chain.errors import ConfigError
+from chain.node.consortium import DEFAULT_NODES, NetworkInfo, NodeSpec, create_network
+
+STATUS_TIMEOUT_MS: Final = 2_000
+FOLLOW_S: Final = 0.2
+WATCH_S: Final = 0.5
+
+app = typer.Typer(no_args_is_help=True, help="Make, start, stop and watch a network of nodes on this machine.")
+node_app = typer.Typer(no_args_is_help=True, help="Run a single node (what `network start` does for each).")
+
+
+@app.command("init")
+def init(
+    network: NetworkOption = None,
+    name: Annotated[str, typer.Option(help="Name of the consortium.")] = "consortium",
+    node: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME:ORGANISATION:ROLE", help="A node; repeat it. Roles: bank, agency, regulator."),
+    ] = None,
+    executors: Annotated[int, typer.Option(help="Executor processes of each node.")] = 1,
+    host: Annotated[str, typer.Option(help="Address the nodes listen on.")] = "127.0.0.1",
+    open_deployment: Annotated[
+        bool, typer.Option("--open-deployment", help="Let every account deploy, not only regulators and the operator.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a new network: keys, certificates, genesis and a folder for each node.
+
+    \b
+    Examples:
+      headrace network init
+      headrace network init --network ./testnet --executors 2
+      headrace network init --node a:"Bank A":bank --node b:"Bank B":bank --node c:"Credit":agency --node r:"Office":regulator
+    """
+    specs = DEFAULT_NODES if not node else tuple(_spec(text) for text in node)
+    info = create_network(
+        network_path(network), name=name, nodes=specs, host=host, executors=executors, open_deployment=open_deployment
+    )
+    document = {
+        "network": str(info.path),
+        "chain_id": info.chain_id,
+        "nodes": [{"name": item.name, "organisation": item.organisation, "url": item.rpc_url} for item in info.nodes],
+    }
+    report(
+        document,
+        as_json=as_json,
+        lines=lambda: [
+            f"network {name} in {info.path}",
+            f"chain id 0x{info.chain_id.hex()}",
+            *(f"  {item.name:<16} {item.rpc_url}  {item.organisation} ({item.role})" for item in info.nodes),
+            "start it with: headrace network start",
+        ],
+    )
+
+
+@app.command("start")
+def start(
+    network: NetworkOption = None,
+    foreground: Annotated[bool, typer.Option("--foreground", help="Stay until Ctrl-C, then stop all nodes.")] = False,
+    timeout_s: Annotated[float, typer.Option(help="Longest wait for all nodes to be ready, in seconds.")] = (
+        READY_TIMEOUT_MS / 1_000
+    ),
+    as_json: JsonOption = False,
+) -> None:
+    """Start every node and wait until all are ready. The nodes then run in the background.
+
+    \b
+    Examples:
+      headrace network start
+      headrace network start --foreground
+    """
+    info = open_network(network)
+    processes = NetworkProcesses(info)
+    if foreground:
+        asyncio.run(_run_in_foreground(info, processes, int(timeout_s * 1_000)))
+        return
+    asyncio.run(_start(info, processes, int(timeout_s * 1_000)))
+    document = {
+        "network": str(info.path),
+        "nodes": [
+            {"name": item.name, "url": item.rpc_url, "pid": running.pid if running else None}
+            for item in info.nodes
+            for running in (processes.running(item.name),)
+        ],
+    }
+    report(document, as_json=as_json, lines=lambda: [f"{len(info.nodes)} nodes run; stop them with: headrace network stop"])
+
+
+@app.command("stop")
+def stop(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NODE]...", help="Only these nodes.")] = None,
+    network: NetworkOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Stop the nodes in order: each ends what it is doing; one that does not is killed after 15 s.
+
+    \b
+    Examples:
+      headrace network stop
+      headrace network stop delta-bank
+    """
+    processes = NetworkProcesses(open_network(network))
+    stopped = sorted(asyncio.run(processes.stop(names or None)))
+    text = f"stopped: {', '.join(stopped)}" if stopped else "nothing was running"
+    report({"stopped": stopped}, as_json=as_json, lines=lambda: [text])
+
+
+@app.command("status")
+def status(network: NetworkOption = None, as_json: JsonOption = False) -> None:
+    """Every node at a glance: process, height, view, peers, pool, and what needs attention.
+
+    \b
+    Examples:
+      headrace network status
+      headrace network status --json
+    """
+    info = open_network(network)
+    nodes = asyncio.run(node_statuses(info))
+    report({"network": str(info.path), "nodes": nodes}, as_json=as_json, lines=lambda: _status_lines(nodes))
+
+
+@app.command("logs")
+def logs(
+    node: Annotated[str, typer.Argument(help="Name of the node.")],
+    network: NetworkOption = None,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many of the last lines.")] = 50,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as the log grows, until Ctrl-C.")] = False,
+) -> None:
+    """The log of a node (JSON lines).
+
+    \b
+    Examples:
+      headrace network logs regulator
+      headrace network logs regulator -n 10 --follow
+    """
+    path = open_network(network).node(node).folder / "node.log"
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            for line in deque(file, lines):
+                print(line, end="")
+            while follow:
+                line = file.readline()
+                print(line, end="", flush=True)
+                if not line:
+                    time.sleep(FOLLOW_S)
+    except FileNotFoundError:
+        raise ConfigError(f"{path} does not exist: node {node} was never started") from None
+
+
+@node_app.command("run")
+def run(
+    config: Annotated[Path, typer.Option("--config", metavar="FILE", help="The node's node.toml.")],
+) -> None:
+    """Run one node in this process until SIGTERM or Ctrl-C.
+
+    \b
+    Example:
+      headrace node run --config headrace-network/nodes/regulator/node.toml
+    """
+    from chain.node.run import run_node
+
+    raise typer.Exit(run_node(config))
+
+
+async def node_statuses(info: NetworkInfo) -> list[dict[str, Any]]:
+    """One document a node: its process, and its own status or why it gives none."""
+    processes = NetworkProcesses(info)
+
+    async def one(name: str, url: str) -> dict[str, Any]:
+        running = processes.running(name)
+        document: dict[str, Any] = {"name": name, "url": url, "pid": running.pid if running else None}
+        async with Client(url, timeout_ms=STATUS_TIMEOUT_MS) as client:
+            try:
+                return {**document, "status": await client.status(), "problem": None}
+            except (NodesUnreachable, RpcFailed) as error:
+                problem = str(error) if running else "not running"
+                return {**document, "status": None, "problem": problem}
+
+    return list(await asyncio.gather(*(one(item.name, item.rpc_url) for item in info.nodes)))
+
+
+async def _start(info: NetworkInfo, processes: NetworkProcesses, timeout_ms: int) -> None:
+    urls = {item.name: item.rpc_url for item in info.nodes}
+    await processes.start_all(timeout_ms=timeout_ms, progress=lambda name: note(f"  {name:<16} ready  {urls[name]}"))
+
+
+async def _run_in_foreground(info: NetworkInfo, processes: NetworkProcesses, timeout_ms: int) -> None:
+    """Until SIGINT or SIGTERM; a node that ends meanwhile is named, the others go on."""
+    asked = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, asked.set)
+    starting = asyncio.ensure_future(_start(info, processes, timeout_ms))
+    waiting = asyncio.ensure_future(asked.wait())
+    await asyncio.wait((starting, waiting), return_when=asyncio.FIRST_COMPLETED)
+    if not starting.done():
+        starting.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await starting
+    if not asked.is_set():
+        note("all nodes run; Ctrl-C stops them")
+    gone: set[str] = set()
+    while not asked.is_set():
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(WATCH_S):
+                await asked.wait()
+        for item in info.nodes:
+            if item.name not in gone and processes.running(item.name) is None:
+                gone.add(item.name)
+                note(f"node {item.name} ended with exit code {processes.exit_code(item.name)}, see its log")
+    note("stopping")
+    await processes.stop()
+
+
+def _spec(text: str) -> NodeSpec:
+    parts = text.split(":")
+    if len(parts) != 3:
+        raise ConfigError(f"node is {text!r}, must be NAME:ORGANISATION:ROLE")
+    return NodeSpec(name=parts[0], organisation=parts[1], role=parts[2])
+
+
+def _status_lines(nodes: list[dict[str, Any]]) -> list[str]:
+    rows: list[tuple[str, ...]] = [("node", "pid", "height", "view", "peers", "pool", "state")]
+    remarks: list[str] = []
+    for node in nodes:
+        pid = "-" if node["pid"] is None else str(node["pid"])
+        status = node["status"]
+        if status is None:
+            rows.append((node["name"], pid, "-", "-", "-", "-", "down" if node["pid"] is None else "no answer"))
+            continue
+        consensus = status["consensus"]
+        state = "ready" if status["ready"] else "catching up"
+        if consensus["diverged"]:
+            state = "diverged"
+        peers = f"{status['peers_connected']}/{status['peers_total']}"
+        pool = str(status["pool"]["transactions"])
+        height, view = str(status["certified_height"]), str(consensus["view"])
+        rows.append((node["name"], pid, height, view, peers, pool, state))
+        remarks += [f"{node['name']}: {problem}" for problem in status["problems"]]
+    return [*table(rows), *remarks]
+
+
+__all__ = ["app", "node_app", "node_statuses"]
