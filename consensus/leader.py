@@ -21,11 +21,15 @@ class Leader:
     def on_drained(self) -> None:
         self.is_waiting = self.is_overdue = False
 
+    @property
+    def is_ready(self) -> bool:
+        """Something waits, and no request is open."""
+        return self.is_waiting and self.open is None
+
     def request(self, *, view: View, height: Height, out: list[Effect]) -> None:
-        """Ask for a proposal at `height`, unless a request is open or nothing waits."""
-        if self.is_waiting and self.open is None:
-            self.open = (view, height)
-            out.append(RequestProposal(view=view, height=height))
+        """Ask for a proposal at `height`; the caller has asked `is_ready`."""
+        self.open = (view, height)
+        out.append(RequestProposal(view=view, height=height))
 
     def close(self, *, view: View, height: Height) -> bool:
         """The pool has answered. False: nobody waits for this answer any more."""

@@ -415,20 +415,21 @@ class Replica:
         if moved:
             self._view_delay.reset()
             self._retransmit_delay.reset()
-        self._keep(Timer.VIEW, self._needs_view_timer(), moved, now + self._view_delay.current_ms, out)
-        self._keep(Timer.RETRANSMIT, self._has_work(), moved, now + self._retransmit_delay.current_ms, out)
+        for timer, needed, delay in (
+            (Timer.VIEW, self._needs_view_timer(), self._view_delay),
+            (Timer.RETRANSMIT, self._has_work(), self._retransmit_delay),
+        ):
+            if not needed:
+                self._timers.disarm(timer, out)
+            elif moved or self._timers.deadline(timer) is None:
+                self._timers.arm(timer, now=now, delay_ms=delay.current_ms, out=out)
         due = self._ordering.timestamp_due(now)
         if due is None:
             self._timers.disarm(Timer.TIMESTAMP, out)
         elif due < (self._timers.deadline(Timer.TIMESTAMP) or due + 1):
             # Bounded, because a peer chose the timestamp: the timer only asks for another look.
-            self._timers.arm(Timer.TIMESTAMP, Instant(min(due, now + self._config.view_timeout_ms_max)), out)
-
-    def _keep(self, timer: Timer, needed: bool, restart: bool, at: int, out: list[Effect]) -> None:
-        if not needed:
-            self._timers.disarm(timer, out)
-        elif restart or self._timers.deadline(timer) is None:
-            self._timers.arm(timer, Instant(at), out)
+            delay_ms = min(due - now, self._config.view_timeout_ms_max)
+            self._timers.arm(Timer.TIMESTAMP, now=now, delay_ms=delay_ms, out=out)
 
     def _needs_view_timer(self) -> bool:
         """Only where another leader could help: not while this node is behind, and not for what is ordered already."""
@@ -478,8 +479,10 @@ class Replica:
             self._checkpoints.issue(*ordered, out)
 
     def _request_proposal(self, out: list[Effect]) -> None:
+        if not self._leader.is_ready or not self.is_leader:
+            return
         height = self._ordering.next_height()
-        if self.is_leader and height <= self._ordering.window_end and self._ordering.knows_reproposals():
+        if height <= self._ordering.window_end and self._ordering.knows_reproposals():
             self._leader.request(view=self._safety.view, height=height, out=out)
 
     def _halt(self, divergence: Divergence, out: list[Effect]) -> None:

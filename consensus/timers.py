@@ -34,30 +34,34 @@ class Timers:
     __slots__ = ("_deadlines",)
 
     def __init__(self) -> None:
-        self._deadlines: dict[Timer, Instant] = {}
+        self._deadlines: dict[Timer, tuple[Instant, Instant]] = {}  # when it was armed, when it is due
 
     def deadline(self, timer: Timer) -> Instant | None:
-        return self._deadlines.get(timer)
+        known = self._deadlines.get(timer)
+        return None if known is None else known[1]
 
     @property
     def armed(self) -> tuple[Timer, ...]:
         return tuple(timer for timer in Timer if timer in self._deadlines)
 
-    def arm(self, timer: Timer, at: Instant, out: list[Effect]) -> None:
-        if self._deadlines.get(timer) != at:
-            self._deadlines[timer] = at
-            out.append(SetTimer(timer=timer, at=at))
+    def arm(self, timer: Timer, *, now: Instant, delay_ms: int, out: list[Effect]) -> None:
+        at = Instant(now + delay_ms)
+        self._deadlines[timer] = (now, at)
+        out.append(SetTimer(timer=timer, at=at))
 
     def disarm(self, timer: Timer, out: list[Effect]) -> None:
         if self._deadlines.pop(timer, None) is not None:
             out.append(CancelTimer(timer=timer))
 
     def fire(self, timer: Timer, now: Instant, out: list[Effect]) -> bool:
-        """Take in that the driver's timer went off. False: it was cancelled meanwhile, or replaced by a later one."""
-        at = self._deadlines.get(timer)
-        if at is None:
+        """Take in that the driver's timer went off. False: it was cancelled meanwhile, or replaced by a later one.
+
+        A clock that was set back to before the timer was armed does not hold it up.
+        """
+        if timer not in self._deadlines:
             return False
-        if now < at:
+        armed_at, at = self._deadlines[timer]
+        if armed_at <= now < at:
             out.append(SetTimer(timer=timer, at=at))
             return False
         del self._deadlines[timer]

@@ -14,7 +14,10 @@ import operator
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
-from chain.codec import pack, unpack_trusted
+from chain.codec import pack, tagged_digest, unpack_trusted
+from chain.types import ADDRESS_BYTES
+from contracts.system.contract import TAG_CONTRACT
+from contracts.system.registry import SYSTEM_ADDRESS, ContractRecord, name_key, record_key, source_key
 from executor.access import Access, CallSite, Expression, Mode, Summary, summarise
 from executor.state import BaseState
 from executor.transactions import Call
@@ -26,6 +29,7 @@ CONTRACTS_MAX: Final = 1_024  # contracts whose summaries are kept
 EVERYTHING: Final = 0
 
 _UNKNOWN: Final[Any] = object()
+_SYSTEM_VIEWS: Final = frozenset({"code", "abi", "resolve", "info"})
 _OPERATIONS: Final[dict[str, Callable[[Any, Any], Any]]] = {
     "add": operator.add, "subtract": operator.sub, "multiply": operator.mul, "divide": operator.floordiv,
     "modulo": operator.mod,
@@ -89,36 +93,32 @@ class Predictor(Protocol):
     ) -> AccessTable: ...
 
 
-class SourceOf(Protocol):
-    """How the source of a contract is found in the state; None where there is none."""
-
-    def __call__(self, state: BaseState, address: bytes) -> str | None: ...
-
-
 class SummaryPredictor:
-    """Predicts from summaries of the contracts' sources, kept by address and checked against the code once a block."""
+    """Predicts from summaries of the contracts' sources, kept by code hash."""
 
-    def __init__(self, source_of: SourceOf) -> None:
-        self._source_of = source_of
-        self._summaries: dict[bytes, tuple[str, dict[str, Summary]]] = {}
+    def __init__(self) -> None:
+        self._summaries: dict[bytes, dict[str, Summary]] = {}
 
     def predict(self, calls: Sequence[Call], *, base: BaseState, height: int, time_ms: int) -> AccessTable:
         block = _BlockPrediction(self, base, height=height, time_ms=time_ms)
+        block.managed = any(call.target == SYSTEM_ADDRESS for call in calls)
         for call in calls:
             block.describe(call)
         return block.table
 
     def summaries(self, base: BaseState, address: bytes) -> dict[str, Summary] | None:
-        """Summaries by method, or None where there is no contract."""
-        source = self._source_of(base, address)
-        if source is None:
+        """Summaries by method, or None where there is no contract yet."""
+        raw = base.get(record_key(address))
+        if raw is None:
             return None
-        known = self._summaries.get(address)
-        if known is None or known[0] != source:
+        code_hash = ContractRecord.of(raw).code_hash
+        known = self._summaries.get(code_hash)
+        if known is None:
+            source = base.get(source_key(code_hash))
             if len(self._summaries) >= CONTRACTS_MAX:
                 self._summaries.clear()
-            known = self._summaries[address] = (source, summarise(source))
-        return known[1]
+            known = self._summaries[code_hash] = {} if source is None else summarise(str(unpack_trusted(source)))
+        return known
 
 
 class _Unpredictable(Exception):
@@ -145,6 +145,7 @@ class _BlockPrediction:
         self._time: dict[str, Any] = {"height": height, "time_ms": time_ms}
         self._calls = 0  # of the transaction being described
         self._contracts: dict[bytes, dict[str, Summary] | None] = {}
+        self.managed = False  # a transaction of this block may deploy or change contracts
         self._variables: dict[tuple[bytes, str], tuple[bytes, int]] = {}
         self.table = AccessTable()
 
@@ -167,12 +168,19 @@ class _BlockPrediction:
     def _call(
         self, address: bytes, method: str, arguments: Sequence[Any], context: dict[str, Any], depth: int
     ) -> None:
+        if address == SYSTEM_ADDRESS:
+            self._system(method, arguments, context)
+            return
+        if self.managed:
+            self.table.touch(self.table.node(record_key(address), EVERYTHING, 0), Mode.READ)
         contracts = self._contracts
         if address not in contracts:
             contracts[address] = self._predictor.summaries(self._base, address)
         summaries = contracts[address]
-        if summaries is None:
-            return  # no such contract: the call fails without touching anything
+        if summaries is None:  # no such contract, unless this block deploys it
+            if self.managed:
+                self.table.touch(self.table.node(address, EVERYTHING, 1), Mode.BOTH)
+            return
         summary = summaries.get(method)
         self._calls += 1
         if summary is None or depth > CALL_DEPTH_MAX or self._calls > CALLS_PER_TRANSACTION_MAX:
@@ -194,6 +202,20 @@ class _BlockPrediction:
         arguments = [self._value(argument, frame) for argument in site.arguments]
         context = {**frame.context, "sender": frame.this, "this": address}
         self._call(address, site.method, arguments, context, depth + 1)
+
+    def _system(self, method: str, arguments: Sequence[Any], context: dict[str, Any]) -> None:
+        """A call of the system contract: the record of the contract that it is about, or a name."""
+        table, subject = self.table, arguments[0]
+        mode = Mode.READ if method in _SYSTEM_VIEWS else Mode.BOTH
+        if method in ("deploy", "resolve"):
+            table.touch(table.node(name_key(subject), EVERYTHING, 0), mode)
+        if method == "deploy":
+            if "Interface" in arguments[1]:
+                raise _Unpredictable  # its init may call others
+            subject = tagged_digest(TAG_CONTRACT, context["transaction_hash"])[-ADDRESS_BYTES:]
+            table.touch(table.node(subject, EVERYTHING, 1), mode)
+        if method != "resolve":
+            table.touch(table.node(record_key(subject), EVERYTHING, 0), mode)
 
     # --- keys ---
 

@@ -83,7 +83,7 @@ def run_call(machine: Machine, state: MachineState, block: BlockContext, call: C
     outcome = machine.execute(
         state,
         block,
-        sender=call.sender,  # type: ignore[arg-type]
+        sender=call.sender,
         transaction_hash=call.hash,
         target=call.target,
         method=call.method,

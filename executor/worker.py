@@ -39,7 +39,6 @@ from executor.protocol import (
 )
 from executor.sandbox import enter_sandbox
 from executor.share import integers, run_share
-from executor.sources import source_of
 from executor.state import BaseState
 from executor.transactions import ChainContext, Progress, decode_call
 
@@ -145,7 +144,7 @@ def serve_lead(
         base=base,
         machine=machine,
         chain=setup.chain,
-        predictor=SummaryPredictor(source_of),
+        predictor=SummaryPredictor(),
         governor=Governor(setup.mode),
         progress=progress,
         executors=setup.executors,
@@ -192,7 +191,7 @@ def _query(setup: Setup, query: QueryInput, reader: StateReader, machine: Machin
     outcome = machine.query(
         reader,
         setup.chain.block(height=height, time_ms=query.time_ms),
-        sender=query.sender,  # type: ignore[arg-type]
+        sender=query.sender,
         target=query.target,
         method=query.method,
         arguments=query.arguments,

@@ -92,7 +92,7 @@ def render(result: dict[str, Any]) -> str:
     works = "  ".join(f"{name} {value}" for name, value in by_work.items())
     stages = "  ".join(f"{stage} {value} ms" for stage, value in result["stage_mean_ms"].items())
     rows = {
-        "offered": f"{result['offered_tps']:g} tx/s for {result['seconds']:g} s, warmed up for {result['warmup_s']:g} s",
+        "offered": f"{result['offered_tps']:g} tx/s for {result['seconds']:g} s after {result['warmup_s']:g} s",
         "certified": f"{result['tps']} tx/s ({result['certified']} transactions in {result['blocks']} blocks)",
         "latency": f"p50 {latency['p50']}  p90 {latency['p90']}  p99 {latency['p99']}  max {latency['max']} ms",
         "failed": f"{result['failed']} {result['failed_by_reason'] or ''}",

@@ -114,7 +114,8 @@ def proof_value(
     target: Annotated[str, typer.Argument(help="Contract: name or address.")],
     variable: Annotated[str, typer.Argument(help="Storage variable of the contract.")],
     key: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY]...", help="Of a Map: the parts of the key. Of a List: the index.")
+        list[str] | None,
+        typer.Argument(metavar="[KEY]...", help="Of a Map: the parts of the key. Of a List: the index."),
     ] = None,
     height: Annotated[int | None, typer.Option(help="The value after this block. [default: the highest]")] = None,
     out: OutOption = None,
@@ -172,7 +173,8 @@ def verify_proof_command(
     except TrustError as error:
         raise ConfigError(f"{trusted}: {error}") from None
     except ProofError as error:
-        report({"valid": False, "reason": str(error)}, as_json=as_json, lines=lambda: [f"REFUSED: {error}"])
+        reason = str(error)
+        report({"valid": False, "reason": reason}, as_json=as_json, lines=lambda: [f"REFUSED: {reason}"])
         raise typer.Exit(EXIT_FAILED) from None
     document = {"valid": True, **asdict(verdict)}
     heading = f"VALID: {verdict.kind} proof at height {verdict.height}, signed by {', '.join(verdict.signers)}"
@@ -225,12 +227,13 @@ def _block_lines(found: dict[str, Any]) -> list[str]:
 def _status_lines(found: dict[str, Any]) -> list[str]:
     consensus, pool = found["consensus"], found["pool"]
     stages = ", ".join(f"{stage} {mean / 1_000:.1f} ms" for stage, mean in found["stage_mean_us"].items())
+    changing = " (changing)" if consensus["changing"] else ""
     shown = {
         "node": f"{found['name']} (Headrace {found['version']})",
         "chain": f"{found['chain_name']} {found['chain_id']}",
         "ready": "yes" if found["ready"] else "no",
         "height": f"certified {consensus['certified_height']}, ordered {consensus['ordered_height']}",
-        "view": f"{consensus['view']}, leader {consensus['leader_name']}" + (" (changing)" if consensus["changing"] else ""),
+        "view": f"{consensus['view']}, leader {consensus['leader_name']}{changing}",
         "pool": f"{pool['transactions']} of {pool['transactions_max']} transactions, {pool['bytes']} bytes",
         "peers": f"{found['peers_connected']} of {found['peers_total']} connected",
         "executors": f"{found['executors_alive']} of {found['executors']}",

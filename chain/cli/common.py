@@ -22,7 +22,6 @@ NETWORK_VARIABLE: Final = "HEADRACE_NETWORK"
 URL_VARIABLE: Final = "HEADRACE_URL"
 DEFAULT_NETWORK: Final = Path("headrace-network")
 EXIT_FAILED: Final = 1
-EXIT_USAGE: Final = 2
 
 NetworkOption = Annotated[
     Path | None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -121,7 +122,8 @@ def call(
     method: MethodArgument,
     arguments: Arguments = None,
     account: Annotated[
-        str | None, typer.Option("--account", metavar="NAME", help="Sign the read, so that the contract knows who asks.")
+        str | None,
+        typer.Option("--account", metavar="NAME", help="Sign the read, so that the contract knows who asks."),
     ] = None,
     network: NetworkOption = None,
     node: NodeOption = None,
@@ -206,8 +208,6 @@ def _source(path: Path) -> str:
 
 def _source_abi(text: str, path: Path) -> Abi:
     """The ABI of a source, which is checked here before anything is sent."""
-    import json
-
     try:
         return parse_abi(json.loads(contract_abi(text)))
     except BadSource as error:

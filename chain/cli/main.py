@@ -1,23 +1,21 @@
-"""The command `headrace`. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+"""The command `headrace`. Exit codes: 0 done, 1 failed, 2 wrong usage."""
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import entry_points, version
 from pathlib import Path
 from typing import Annotated, Final
 
-import click
 import typer
 
 from chain.cli import accounts, chain_reads, contracts, network
-from chain.cli.common import EXIT_FAILED, EXIT_USAGE, note
+from chain.cli.common import EXIT_FAILED, JsonOption, note
 from chain.errors import HeadraceError
 
+DEMO_FOLDER: Final = Path("headrace-demo")
 PLUGIN_GROUP: Final = "headrace.commands"
-EXIT_INTERRUPTED: Final = 130
 
 app = typer.Typer(
     name="headrace",
@@ -29,10 +27,18 @@ app = typer.Typer(
 )
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"headrace {version('headrace')}")
+        raise typer.Exit
+
+
 @app.callback()
 def root(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    show_version: Annotated[bool, typer.Option("--version", help="Print the version and end.", is_eager=True)] = False,
+    show_version: Annotated[
+        bool, typer.Option("--version", help="Print the version and end.", callback=_print_version, is_eager=True)
+    ] = False,
 ) -> None:
     """Headrace, a consortium blockchain node.
 
@@ -47,64 +53,62 @@ def root(
     \b
     `headrace demo` shows all of it at work. Every command explains itself with --help.
     """
-    if show_version:
-        print(f"headrace {version('headrace')}")
-        raise typer.Exit
 
 
 def demo(
-    folder: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Keep the network here. [default: a temporary folder]")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document with stable fields.")] = False,
+    folder: Annotated[Path, typer.Option(metavar="DIR", help="Folder of its network; it stays.")] = DEMO_FOLDER,
+    credit_rows: Annotated[int, typer.Option(min=1, max=1_000, help="Applicants of the credit data to use.")] = 1_000,
+    income_rows: Annotated[int, typer.Option(min=1, max=1_000, help="Persons of the income data to use.")] = 300,
+    executors: Annotated[int, typer.Option(min=1, max=64, help="Executor processes of each node.")] = 2,
+    as_json: JsonOption = False,
 ) -> None:
-    """Four organisations, real data, one node killed and back: under three minutes.
+    """Four organisations, real data, one node killed and back: under three minutes. Exit code 0 if every check held.
 
     \b
     Examples:
       headrace demo
       headrace demo --folder ./demo-network --json
     """
-    from chain.cli.demo.command import run_demo
+    from chain.cli.demo.command import DemoOptions, run_demo
 
-    raise typer.Exit(run_demo(folder=folder, as_json=as_json))
-
-
-def build() -> click.Command:
-    """The whole command tree, with the sub-commands that other packages add."""
-    for plugin in sorted(entry_points(group=PLUGIN_GROUP), key=lambda point: point.name):
-        try:
-            app.add_typer(plugin.load(), name=plugin.name)
-        except ImportError as error:
-            note(f"headrace: the command {plugin.name!r} of {plugin.value} cannot be loaded: {error}")
-    return typer.main.get_command(app)
+    options = DemoOptions(
+        folder=folder, credit_rows=credit_rows, income_rows=income_rows, executors=executors, as_json=as_json
+    )
+    raise typer.Exit(run_demo(options))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line; the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    debug = "--debug" in given[:1]
+    if next((word for word in given if not word.startswith("-")), None) not in _own_names():
+        _add_plugins()
     try:
-        code = build().main(given, prog_name="headrace", standalone_mode=False)
-    except click.UsageError as error:
-        error.show()
-        return EXIT_USAGE
-    except click.ClickException as error:
-        error.show()
-        return EXIT_FAILED
-    except (click.Abort, KeyboardInterrupt):
-        note("interrupted")
-        return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has gone; nothing may be written at exit either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_FAILED
+        app(given, prog_name="headrace")
+    except SystemExit as ending:  # how the library ends every command, also on wrong usage (2) and Ctrl-C (1)
+        return ending.code if isinstance(ending.code, int) else int(ending.code is not None)
     except HeadraceError as error:
-        if debug:
+        if "--debug" in given[:1]:
             raise
         note(f"headrace: {error}")
         return EXIT_FAILED
-    return code if isinstance(code, int) else 0
+    return 0
+
+
+def _own_names() -> set[str | None]:
+    groups = {group.name for group in app.registered_groups}
+    return groups | {command.name for command in app.registered_commands}
+
+
+def _add_plugins() -> None:
+    """The sub-commands of other packages. They may import much, so the commands here do not wait for them."""
+    known = _own_names()
+    for plugin in sorted(entry_points(group=PLUGIN_GROUP), key=lambda point: point.name):
+        if plugin.name in known:
+            continue
+        try:
+            app.add_typer(plugin.load(), name=plugin.name)
+        except ImportError as error:
+            note(f"headrace: the command {plugin.name!r} of {plugin.value} cannot be loaded: {error}")
 
 
 app.add_typer(network.app, name="network")

@@ -55,7 +55,8 @@ def init(
     Examples:
       headrace network init
       headrace network init --network ./testnet --executors 2
-      headrace network init --node a:"Bank A":bank --node b:"Bank B":bank --node c:"Credit":agency --node r:"Office":regulator
+      headrace network init --node a:"Bank A":bank --node b:"Bank B":bank \\
+                            --node c:Bureau:agency --node r:Office:regulator
     """
     specs = DEFAULT_NODES if not node else tuple(_spec(text) for text in node)
     info = create_network(
@@ -108,7 +109,8 @@ def start(
             for running in (processes.running(item.name),)
         ],
     }
-    report(document, as_json=as_json, lines=lambda: [f"{len(info.nodes)} nodes run; stop them with: headrace network stop"])
+    text = f"{len(info.nodes)} nodes run; stop them with: headrace network stop"
+    report(document, as_json=as_json, lines=lambda: [text])
 
 
 @app.command("stop")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import itertools
 import json
 from collections.abc import Awaitable, Callable, Sequence
@@ -15,6 +16,7 @@ from chain.types import MESSAGE_BYTES_MAX
 
 CONNECTIONS_MAX: Final = 64
 ANSWER_BYTES_MAX: Final = 8 * MESSAGE_BYTES_MAX
+PLAIN_BODY_BYTES_MAX: Final = 512 * 1024  # larger ones are written in parts, so that the loop is not held up
 PAUSE_MS_MIN: Final = 50  # after all nodes failed, doubling
 PAUSE_MS_MAX: Final = 2_000
 ATTEMPT_MS: Final = 10_000  # for one node to answer what needs no waiting
@@ -116,7 +118,8 @@ class Transport:
             connector = aiohttp.TCPConnector(limit=CONNECTIONS_MAX)
             session = self._session = aiohttp.ClientSession(connector=connector)
         timeout = aiohttp.ClientTimeout(total=left_ms / 1_000)
-        async with session.post(url, data=body, headers={"Content-Type": kind}, timeout=timeout) as response:
+        data = io.BytesIO(body) if len(body) > PLAIN_BODY_BYTES_MAX else body
+        async with session.post(url, data=data, headers={"Content-Type": kind}, timeout=timeout) as response:
             if (response.content_length or 0) > ANSWER_BYTES_MAX:
                 raise aiohttp.ClientPayloadError(f"an answer of {response.content_length} bytes")
             answer = await response.read()

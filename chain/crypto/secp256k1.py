@@ -27,6 +27,8 @@ def verify(public_key: bytes, digest: bytes, signature: bytes) -> bool:
     """True if the accept rule of this module holds; malformed input is False, never an error."""
     if len(public_key) != PUBLIC_KEY_BYTES or len(digest) != DIGEST_BYTES or len(signature) != 64:
         return False
+    if public_key[0] not in (2, 3):
+        return False
     r = int.from_bytes(signature[:32], "big")
     s = int.from_bytes(signature[32:], "big")
     if not 0 < r < GROUP_ORDER or not 0 < s <= S_MAX:

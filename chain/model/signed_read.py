@@ -1,19 +1,19 @@
 """A signed read: a client proves who it is for one call of a view, without a transaction.
 
-On the wire it is `encode((body, signature))` like a transaction, under a domain tag of its own, so that neither can
-ever stand for the other. It expires by wall clock, because an idle chain makes no heights.
+On the wire it is `encode((body, signature))` like a transaction, but its body has another shape and is signed under a
+domain tag of its own, so that neither can ever stand for the other. It expires by wall clock, because an idle chain
+makes no heights. It needs no nonce: whoever replays it learns what its signer would be told, and only while it lives.
 """
 
 from __future__ import annotations
 
-import secrets
 from typing import Final
 
 from chain.codec import Record, Value, decode, encode, pack, tagged_digest
 from chain.crypto import PrivateKey, address_of, verify
 from chain.errors import BadInput, DecodeError
 from chain.model.transaction import METHOD_CHARS_MAX, PUBLIC_KEY_BYTES_MAX, TRANSACTION_BYTES_MAX
-from chain.types import ADDRESS_BYTES, DIGEST_BYTES, NONCE_BYTES, SIGNATURE_BYTES, Address, Digest, Instant
+from chain.types import ADDRESS_BYTES, DIGEST_BYTES, SIGNATURE_BYTES, Address, Digest, Instant
 
 TAG_SIGNED_READ: Final = b"headrace/signed-read/1"
 SIGNED_READ_LIFETIME_MS_MAX: Final = 5 * 60 * 1000
@@ -25,7 +25,6 @@ class SignedReadBody(Record, frozen=True, kw_only=True):
     chain_id: bytes
     scheme: int
     public_key: bytes
-    nonce: bytes
     expiry_ms: int
     target: bytes
     method: str
@@ -64,7 +63,6 @@ def sign_read(
         chain_id=bytes(chain_id),
         scheme=int(key.scheme),
         public_key=key.public_key,
-        nonce=secrets.token_bytes(NONCE_BYTES),
         expiry_ms=expiry_ms,
         target=bytes(target),
         method=method,
@@ -105,7 +103,7 @@ def open_signed_read(raw: bytes, *, chain_id: bytes, now: Instant) -> SignedRead
 
 
 def _check_fields(body: SignedReadBody) -> None:
-    for name, size in (("chain_id", DIGEST_BYTES), ("nonce", NONCE_BYTES), ("target", ADDRESS_BYTES)):
+    for name, size in (("chain_id", DIGEST_BYTES), ("target", ADDRESS_BYTES)):
         length = len(getattr(body, name))
         if length != size:
             raise DecodeError(f"{name}: {length} bytes, must be {size}")

@@ -22,7 +22,8 @@ from chain.net.frames import ByeReason, Channel, encode_frame
 from chain.net.tls import TlsFiles, check_files, client_context, server_context
 from chain.types import MESSAGE_BYTES_MAX, ValidatorId
 
-HANDSHAKES_MAX: Final = 64  # accepted sockets that have not said hello yet
+HANDSHAKES_MAX: Final = 256  # accepted sockets that have not said hello yet
+HANDSHAKES_PER_HOST_MAX: Final = 32  # so that one host cannot keep the others out
 BACKLOG: Final = 128
 ACCEPT_PAUSE_S: Final = 0.1  # after the system refused a socket (file handles used up)
 
@@ -100,7 +101,7 @@ class Gateway:
         self._tasks: set[asyncio.Task[None]] = set()
         self._connections: set[Connection] = set()
         self._accepted: set[socket.socket] = set()  # nobody has taken them on yet
-        self._handshakes = 0
+        self._handshakes: Counter[str] = Counter()  # by remote host
 
     @classmethod
     def from_config(
@@ -265,13 +266,16 @@ class Gateway:
     # --- connecting ---
 
     async def _dial(self, peer: _Peer) -> None:
-        """Keep a connection to a peer, for ever; the pause grows with failures and has jitter."""
+        """Keep a connection to a peer, for ever. The pause grows with failures and short lives, and has jitter."""
+        loop = asyncio.get_running_loop()
         pause = self._times.reconnect_min
         while True:
             connection = Connection(self, expected=ValidatorId(peer.config.validator))
             if await self._dial_once(peer, connection):
-                pause = self._times.reconnect_min
+                since = loop.time()
                 await connection.wait_closed()
+                if loop.time() - since > self._times.reconnect_max:
+                    pause = self._times.reconnect_min
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(2 * pause, self._times.reconnect_max)
 
@@ -290,32 +294,39 @@ class Gateway:
                     ssl_shutdown_timeout=CLOSE_TIMEOUT_S,
                 )
                 await connection.opened.wait()
-        except OSError as error:  # TLS errors and time-outs are among them
+        except (OSError, UnicodeError) as error:  # TLS errors and time-outs are among them; a host name that is none
             if not isinstance(error, ConnectionError):
-                peer.counters.faults[_reason_of(error)] += 1
+                self._count_failure(ValidatorId(peer.config.validator), _reason_of(error))
         finally:
             if connection.state is State.OPENING:
                 connection.abort()
         return connection.state is State.LIVE
 
+    def _count_failure(self, peer: ValidatorId | None, reason: str) -> None:
+        """A connection that never came about."""
+        if peer is not None:
+            self.counters_of(peer).faults[reason] += 1
+        self.on_fault(peer, reason)
+
     async def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         while True:
             try:
-                accepted, _ = await loop.sock_accept(listener)
+                accepted, address = await loop.sock_accept(listener)
             except OSError:
                 self.strangers["accept_failed"] += 1
                 await asyncio.sleep(ACCEPT_PAUSE_S)
                 continue
-            if self._handshakes >= HANDSHAKES_MAX:
+            host = str(address[0])
+            if self._handshakes[host] >= HANDSHAKES_PER_HOST_MAX or self._handshakes.total() >= HANDSHAKES_MAX:
                 self.strangers["too_many_handshakes"] += 1
                 accepted.close()
                 continue
-            self._handshakes += 1
+            self._handshakes[host] += 1
             self._accepted.add(accepted)
-            self._spawn(self._welcome(accepted))
+            self._spawn(self._welcome(accepted, host))
 
-    async def _welcome(self, accepted: socket.socket) -> None:
+    async def _welcome(self, accepted: socket.socket, host: str) -> None:
         """TLS and hello of one accepted socket."""
         self._accepted.discard(accepted)
         connection = Connection(self, expected=None)
@@ -332,9 +343,9 @@ class Gateway:
                 )
                 await connection.opened.wait()
         except OSError as error:
-            self.on_fault(connection.peer, _reason_of(error))
+            self._count_failure(connection.peer, _reason_of(error))
         finally:
-            self._handshakes -= 1
+            self._handshakes -= Counter((host,))  # forgets hosts at zero
             if connection.state is State.OPENING:
                 connection.abort()
 
@@ -377,7 +388,7 @@ def _check_size(payload: bytes) -> None:
         raise BadInput("too_large", f"message of {len(payload)} bytes, at most {MESSAGE_BYTES_MAX} are allowed")
 
 
-def _reason_of(error: OSError) -> str:
+def _reason_of(error: Exception) -> str:
     """A short fixed word: counters must not grow with what a stranger sends."""
     if isinstance(error, TimeoutError):
         return "handshake_timeout"

@@ -29,7 +29,7 @@ from consensus.effects import (
     VoteRecord,
 )
 
-_records: msgspec.msgpack.Decoder[JournalRecord] = msgspec.msgpack.Decoder(JournalRecord)  # type: ignore[arg-type]
+_records: msgspec.msgpack.Decoder[JournalRecord] = msgspec.msgpack.Decoder(JournalRecord)
 
 
 def open_node_store(path: Path, genesis: Genesis) -> Store:

@@ -18,8 +18,8 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -145,39 +145,19 @@ def create_network(
         name=name,
         created_ms=int(time.time() * 1_000) if created_ms is None else created_ms,
         parameters=ChainParameters() if parameters is None else parameters,
-        validators=tuple(
-            Validator(name=spec.name, public_key=key.public_key, weight=1)
-            for spec, key in zip(nodes, keys, strict=True)
-        ),
+        validators=_validators(nodes, keys),
         ca_certificate_sha256=certificate_sha256(authority.certificate),
         deployers=() if open_deployment else tuple(sorted(accounts[holder].address for holder in deploying)),
     )
     check_genesis(genesis)
-    infos = tuple(
-        NodeInfo(
-            name=spec.name, organisation=spec.organisation, role=spec.role, validator=key.validator_id, host=host,
-            rpc_port=rpc_port, gateway_port=gateway_port, folder=path / "nodes" / spec.name,
-        )
-        for spec, key, (rpc_port, gateway_port) in zip(nodes, keys, pairs, strict=True)
-    )  # fmt: skip
+    infos = _node_infos(path, host, nodes, keys, pairs)
     network = NetworkInfo(path=path, name=name, chain_id=chain_id(genesis), nodes=infos)
     executor = ExecutorConfig(count=executors, mode=mode)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be made: {error.strerror}") from None
-    try:
-        staging.chmod(0o755)
+    with _appearing(path) as staging:
         _write_shared(staging, network, genesis, authority, accounts)
         for info, key in zip(infos, keys, strict=True):
             config = _node_config(network, info, executor, link_delay_ms)
             _write_node(staging / "nodes" / info.name, config, genesis, authority, key)
-        staging.rename(path)  # replaces an empty folder, fails on any other
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from None
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     return network
 
 
@@ -331,6 +311,42 @@ def _check_free(path: Path) -> None:
 
 
 # --- files ---
+
+
+@contextmanager
+def _appearing(path: Path) -> Iterator[Path]:
+    """A folder to fill; it becomes `path` at the end of the block, or vanishes if that fails."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be made: {error.strerror}") from None
+    try:
+        staging.chmod(0o755)
+        yield staging
+        staging.rename(path)  # replaces an empty folder, fails on any other
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from None
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _validators(nodes: Sequence[NodeSpec], keys: Sequence[ValidatorKey]) -> tuple[Validator, ...]:
+    return tuple(
+        Validator(name=spec.name, public_key=key.public_key, weight=1) for spec, key in zip(nodes, keys, strict=True)
+    )
+
+
+def _node_infos(
+    path: Path, host: str, nodes: Sequence[NodeSpec], keys: Sequence[ValidatorKey], ports: Sequence[tuple[int, int]]
+) -> tuple[NodeInfo, ...]:
+    return tuple(
+        NodeInfo(
+            name=spec.name, organisation=spec.organisation, role=spec.role, validator=key.validator_id, host=host,
+            rpc_port=rpc_port, gateway_port=gateway_port, folder=path / "nodes" / spec.name,
+        )
+        for spec, key, (rpc_port, gateway_port) in zip(nodes, keys, ports, strict=True)
+    )  # fmt: skip
 
 
 def _node_config(network: NetworkInfo, info: NodeInfo, executor: ExecutorConfig, link_delay_ms: int) -> NodeConfig:

@@ -52,7 +52,7 @@ from consensus.events import (
     Started,
     TransactionsWaiting,
 )
-from executor import Engine
+from executor.engine import Engine
 
 BACKLOG_HEIGHTS_MAX: Final = 8  # ordered and not yet stored: the leader packs no more
 OVERDUE_SENT_MAX: Final = 1_000
@@ -149,7 +149,7 @@ class Node:
             height=lambda: Height(self.last_header.height),
             now=wall_ms,
         )
-        self.gossip = Gossip(lambda payload: self.gateway.broadcast(Channel.TRANSACTIONS, payload))
+        self.gossip = Gossip(self._broadcast_transactions)
         self.sync_server = SyncServer(self.archive)
         self._build_sync()
         self._build_line(replica, key)
@@ -273,6 +273,12 @@ class Node:
         if not self.failed.done():
             self.failed.set_exception(error)
 
+    def report_bug(self, error: BaseException) -> None:
+        """An API method raised what it should not: told, and fatal only if a promise broke."""
+        log.error("api_bug", error=repr(error))
+        if isinstance(error, InvariantError):
+            self.fail(error)
+
     def post(self, event: Event) -> None:
         """An event for the core; our own bug found there ends the process."""
         try:
@@ -344,6 +350,9 @@ class Node:
 
     def broadcast(self, payload: bytes) -> None:
         self.gateway.broadcast(Channel.CONSENSUS, payload)
+
+    def _broadcast_transactions(self, payload: bytes) -> None:
+        self.gateway.broadcast(Channel.TRANSACTIONS, payload)
 
     def send(self, peer: ValidatorId, payload: bytes) -> None:
         self.gateway.send(peer, Channel.CONSENSUS, payload)

@@ -40,7 +40,7 @@ from chain.rpc.services import (
 from chain.store import StoredEvent, find_events
 from chain.store.events import EVENTS_MAX
 from chain.types import Digest, Height, ValidatorId
-from contracts.runtime import SYSTEM_ADDRESS
+from contracts.system import SYSTEM_ADDRESS
 from executor import QueryInput, QueryOutput
 
 SUMMARY_HEIGHTS: Final = 100

@@ -25,4 +25,5 @@ class RpcLimits:
     head_timeout_ms: int = 10_000  # from the first byte awaited to a complete request head
     body_timeout_ms: int = 20_000  # for the whole body
     answer_timeout_ms: int = 30_000  # for the client to take a long answer
+    linger_ms: int = 1_000  # reading on after a refusal, so that the client gets to see it
     idle_timeout_ms: int = 75_000  # between two requests of a connection

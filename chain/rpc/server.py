@@ -31,7 +31,6 @@ log = structlog.get_logger("chain.rpc")
 
 BACKLOG: Final = 512
 SHUTDOWN_TIMEOUT_S: Final = 5.0
-LINGER_S: Final = 1.0  # reading on after a refusal, so that the client gets to see it
 HEAD_BYTES_MAX: Final = 8_190
 HEADERS_MAX: Final = 64
 SMALL_ANSWER_BYTES: Final = 32 * 1024  # fits into the socket's buffer
@@ -95,7 +94,7 @@ class _HttpServer(web.Server):
     def __call__(self) -> _Connection:
         return _Connection(
             self, loop=asyncio.get_running_loop(), keepalive_timeout=self.limits.idle_timeout_ms / 1_000,
-            access_log=None, lingering_time=LINGER_S, auto_decompress=False, max_headers=HEADERS_MAX,
+            access_log=None, lingering_time=self.limits.linger_ms / 1_000, auto_decompress=False, max_headers=HEADERS_MAX,
             max_line_size=HEAD_BYTES_MAX, max_field_size=HEAD_BYTES_MAX,
         )  # fmt: skip
 

@@ -200,6 +200,11 @@ class BlockStore:
         """The highest stored height; 0 is genesis."""
         return self._tip.height
 
+    def transaction_count(self) -> int:
+        """How many transactions were executed since genesis."""
+        with self._env.read() as txn:
+            return int(txn.stat(self._env.database(_TRANSACTIONS))["entries"])
+
     def tip(self) -> Header:
         """The header at `height()`."""
         return self._tip

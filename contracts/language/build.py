@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 from typing import Final
 
+from contracts.language.model import Literal
+
 FRAME: Final = "h__x"  # the hidden first parameter of every function: the call frame
 
 
@@ -24,6 +26,11 @@ def helper(name: str, *arguments: ast.expr, keywords: list[ast.keyword] | None =
 def function(name: str, *arguments: ast.expr, keywords: list[ast.keyword] | None = None) -> ast.Call:
     """`name(h__x, ...)`."""
     return ast.Call(func=load(name), args=[load(FRAME), *arguments], keywords=keywords or [])
+
+
+def literal(value: Literal) -> ast.Constant:
+    """A constant of the language as a node; Python's compiler takes tuples of constants as one."""
+    return ast.Constant(value)  # type: ignore[arg-type]
 
 
 def tuple_of(*items: ast.expr) -> ast.Tuple:

@@ -11,6 +11,7 @@ from contracts.language.build import (
     function,
     helper,
     interface_name,
+    literal,
     load,
     method_name,
     struct_name,
@@ -67,7 +68,8 @@ class Calls:
                 return scope.refuse(node, "arguments", f"{name} takes the other contract's address")
             return function(interface_name(name), self._expressions.expr(node.args[0]))
         if name in model.events or name in STATEMENT_CALLS:
-            return scope.refuse(node, "call", f"{name} is used in a statement of its own: emit(Event(...)), require, revert")
+            reason = f"{name} stands in a statement of its own: emit(Event(...)), require(...), revert(...)"
+            return scope.refuse(node, "call", reason)
         if name == "len" and len(node.args) == 1:
             variable = self._expressions.storage_variable(node.args[0])
             if variable is not None:
@@ -179,9 +181,8 @@ class Calls:
         words = {str(keyword.arg): keyword.value for keyword in node.keywords}
         expected = [name for name in names[len(given) :] if name in words]
         if list(words) != expected:
-            self._scope.refuse(
-                node, "arguments", f"{callee} takes ({', '.join(names)}); keywords follow in the order of the parameters"
-            )
+            reason = f"{callee} takes ({', '.join(names)}); keywords follow in the order of the parameters"
+            self._scope.refuse(node, "arguments", reason)
         for name in names[len(given) :]:
             if name in words:
                 given.append(self._expressions.expr(words[name]))
@@ -194,7 +195,7 @@ class Calls:
     def _internal(self, node: ast.Call, method: MethodDecl) -> ast.expr:
         if method.mutability is Mutability.INIT:
             return self._scope.refuse(node, "init", "init runs once, at deployment")
-        defaults = {name: _literal(value) for name, value in method.defaults.items()}
+        defaults: dict[str, ast.expr] = {name: literal(value) for name, value in method.defaults.items()}
         arguments = self._positional(node, method.name, list(method.parameters), defaults)
         if method.name in self._scope.recursive:
             self._scope.cost += gas.CALL
@@ -229,7 +230,8 @@ class Calls:
 
     def _scan(self, node: ast.Call, variable: str, parts: int) -> ast.expr:
         if node.keywords or len(node.args) >= max(parts, 1):
-            return self._scope.refuse(node, "arguments", f"scan takes 0 to {max(parts - 1, 0)} leading parts of the key")
+            reason = f"scan takes 0 to {max(parts - 1, 0)} leading parts of the key"
+            return self._scope.refuse(node, "arguments", reason)
         self._scope.cost += gas.SCAN
         return function(variable_name(variable, "scan"), tuple_of(*map(self._expressions.expr, node.args)))
 
@@ -277,7 +279,3 @@ class Calls:
         scope.cost += gas.DISPLAY * 2
         return helper("replace", value, keywords=keywords)
 
-
-def _literal(value: object) -> ast.expr:
-    """A default's value as a node; tuples of constants stay constants."""
-    return ast.Constant(value)

@@ -70,7 +70,8 @@ class _Reader:
 
     def _declare(self, node: ast.AST, name: str, *, unique: bool = True) -> bool:
         if not NAME.match(name) or "__" in name or len(name) > NAME_CHARS_MAX:
-            self._findings.add(node, "name", f"names are up to {NAME_CHARS_MAX} of A-Z a-z 0-9 _, without two underscores")
+            reason = f"names are up to {NAME_CHARS_MAX} of A-Z a-z 0-9 _, without two underscores"
+            self._findings.add(node, "name", reason)
             return False
         if name in RESERVED:
             self._findings.add(node, "shadow", f"{name} is built in")
@@ -205,7 +206,8 @@ class _Reader:
 
     def _member_refused(self, item: ast.stmt) -> None:
         if isinstance(item, ast.Assign):
-            self._findings.add(item, "class_state", "a contract's state is declared `name: Value[T]`; constants stand above")
+            reason = "a contract's state is declared `name: Value[T]`; constants stand above the class"
+            self._findings.add(item, "class_state", reason)
             return
         code, reason = NODE_ADVICE.get(type(item), ("member", "a contract has storage variables and methods"))
         self._findings.add(item, code, reason)

@@ -13,6 +13,7 @@ from contracts.language.build import (
     function,
     helper,
     is_simple,
+    literal,
     load,
     store,
     tuple_of,
@@ -110,7 +111,7 @@ class Expressions:
 
     def _constant(self, node: ast.Constant) -> ast.expr:
         try:
-            return ast.Constant(check_constant(node))
+            return literal(check_constant(node))
         except NotConstant as problem:
             return self.scope.refuse(problem.node, problem.code, problem.reason)
 
@@ -120,7 +121,7 @@ class Expressions:
             return load(name)
         if name in scope.model.constants:
             value = scope.model.constants[name]
-            return load(constant_name(name)) if isinstance(value, tuple) else ast.Constant(value)
+            return load(constant_name(name)) if isinstance(value, tuple) else literal(value)
         if "__" in name:
             return scope.refuse(node, "double_underscore", "names with two underscores in a row are refused")
         if name == "self":
@@ -196,7 +197,7 @@ class Expressions:
 
     def _folded(self, node: ast.BinOp | ast.UnaryOp) -> ast.expr | None:
         try:
-            return ast.Constant(evaluate(node, {}))
+            return literal(evaluate(node, {}))
         except NotConstant:
             return None
 

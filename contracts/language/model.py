@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from contracts.language.types import Type
 
-Literal: TypeAlias = "None | bool | int | bytes | str | tuple[Literal, ...]"
+Literal: TypeAlias = "bool | int | bytes | str | tuple[Literal, ...] | None"
 
 
 class Mutability(enum.Enum):

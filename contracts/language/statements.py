@@ -224,7 +224,8 @@ class Statements:
         else:
             container, index = self._container(target)
             container, index = self._once(container, before), self._once(index, before)
-            write = helper("store", self._expressions.augmented(node, helper("item", container, index)), container, index)
+            changed = self._expressions.augmented(node, helper("item", container, index))
+            write = helper("store", changed, container, index)
         return [*before, ast.Expr(value=write)]
 
     def _once(self, node: ast.expr, before: list[ast.stmt]) -> ast.expr:

@@ -137,5 +137,6 @@ class TypeParser:
         found = tuple(item for item in items if item is not None)
         return TupleOf(found) if len(found) == len(items) else None
 
-    def _refuse(self, node: ast.expr, reason: str) -> None:
+    def _refuse(self, node: ast.expr, reason: str) -> Type | None:
         self._findings.add(node, "type", reason)
+        return None

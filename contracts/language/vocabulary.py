@@ -110,7 +110,8 @@ CLASS_METHODS: Final[dict[tuple[str, str], tuple[int, int, tuple[str, ...]]]] = 
     ("bytes", "fromhex"): (1, 1, ()),
 }
 
-RESERVED: Final = frozenset(BUILTINS) | BASES | STORAGE_KINDS | DECORATORS | STATEMENT_CALLS | {"ctx", "self", "CallFailed"}
+_WORDS: Final = frozenset(("ctx", "self", "CallFailed"))
+RESERVED: Final = frozenset(BUILTINS) | BASES | STORAGE_KINDS | DECORATORS | STATEMENT_CALLS | _WORDS
 
 BUILTIN_ADVICE: Final[dict[str, str]] = {
     "float": "no floating point: use integers in a small unit",

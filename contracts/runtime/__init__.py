@@ -1,4 +1,4 @@
-"""Running contracts: metered operations, typed storage, calls between contracts, the machine that executes transactions."""
+"""Running contracts: metered operations, typed storage, calls between contracts, and the machine that executes them."""
 
 from contracts.runtime.errors import Status
 from contracts.runtime.frame import BlockContext, Outcome, State

@@ -12,20 +12,19 @@ from typing import Any, Final, NoReturn
 
 import msgspec
 
-from chain.codec import pack
+from chain.codec import pack, unpack_trusted
 from chain.model.block import Event
 from contracts.language import gas
 from contracts.language.build import event_name, field_name, struct_name, variable_name
 from contracts.language.limits import EVENTS_MAX, INTEGER_MAX, INTEGER_MIN, KEY_BYTES_MAX, VALUE_BYTES_MAX
 from contracts.language.model import ContractModel, RecordDecl, Storage, VariableDecl
-from contracts.language.types import BOOL, INT, Scalar, Type
+from contracts.language.types import BOOL, INT, Scalar, TupleOf, Type
 from contracts.runtime.errors import ContractError, Status
 from contracts.runtime.frame import MISSING, Frame
-from contracts.runtime.metering import visit, wrong_type
-from contracts.runtime.records import Shapes, encode_fast, encode_value, plain
+from contracts.runtime.metering import wrong_type
+from contracts.runtime.records import Shapes, encode_fast, encode_value
 
 # What generated text may name besides its own functions.
-_MISSING_KEY: Final = "h__missing_key"
 _SCALAR_TESTS: Final[dict[str, str]] = {
     "int": "type({0}) is not int",
     "bool": "{0} is not True and {0} is not False",
@@ -55,14 +54,16 @@ class Accessors:
         ]
         self.code: CodeType = compile("\n".join(text), "<accessors>", "exec", dont_inherit=True)
 
-    def namespace(self, address: bytes) -> dict[str, Any]:
-        """The constants that the generated code of this address reads."""
+    def bind(self, address: bytes) -> dict[str, Any]:
+        """The accessors of the contract at `address`: functions `v__...`, `s__...`, `e__...` by name."""
         made = dict(self.constants)
+        made["__builtins__"] = {}
         for variable in self._variables:
             prefix = storage_prefix(address, variable)
             made[f"h__p_{variable}"] = prefix
             made[f"h__l_{variable}"] = prefix[:-1] + b"\x01"
-        return made
+        exec(self.code, made)  # noqa: S102
+        return {name: value for name, value in made.items() if name[:3] in ("v__", "s__", "e__")}
 
     # Pieces of text
 
@@ -165,8 +166,8 @@ class Accessors:
 
     def _scan(self, variable: VariableDecl) -> str:
         name = variable.name
-        tuple_type = tuple[tuple(self._shapes.native(part) for part in variable.key)]  # type: ignore[misc]
-        reader = _KeyReader(len(variable.key), variable.is_tuple_key, msgspec.msgpack.Decoder(tuple_type).decode)
+        decoder = msgspec.msgpack.Decoder(self._shapes.native(TupleOf(variable.key)))
+        reader = _KeyReader(len(variable.key), variable.is_tuple_key, decoder.decode)
         self.constants[f"{_SCAN_KEYS}{name}"] = reader
         self.constants[f"h__c_{name}"] = tuple(self._shapes.checker(part) for part in variable.key)
         return (
@@ -215,8 +216,6 @@ class _KeyReader:
         try:
             parts = self._decode(self._header + packed)
         except msgspec.ValidationError:
-            from chain.codec import unpack_trusted
-
             parts = unpack_trusted(self._header + packed)
         return parts if self._is_tuple else parts[0]
 
@@ -300,17 +299,6 @@ def _emit(x: Frame, name: str, values: tuple[Any, ...]) -> None:
     events.append(Event(contract=x.this, name=name, values=raw))
 
 
-def replace(x: Frame, value: Any, /, **fields: Any) -> Any:
-    """`struct.replace(field=...)`: the constructor checks the new fields."""
-    if not isinstance(value, msgspec.Struct):
-        raise wrong_type("a struct to replace fields of", value)
-    visit(x, len(value.__struct_fields__))
-    old = {name: getattr(value, name) for name in value.__struct_fields__}
-    if not fields.keys() <= old.keys():
-        raise ContractError(Status.TYPE, f"{type(value).__name__} has no such field")
-    return old | fields
-
-
 _RUNTIME: Final[dict[str, Any]] = {
     "type": type,
     "len": len,
@@ -333,5 +321,3 @@ _RUNTIME: Final[dict[str, Any]] = {
     "scan": _scan,
     "emit": _emit,
 }
-
-__all__ = ["Accessors", "plain", "replace", "storage_prefix"]

@@ -69,8 +69,8 @@ _PYTHON_ERRORS: Final[tuple[tuple[type[Exception], Status, str], ...]] = (
     (ValueError, Status.TYPE, "bad_value"),
     (TypeError, Status.TYPE, "wrong_type"),
 )
-PYTHON_ERRORS: Final = tuple(entry[0] for entry in _PYTHON_ERRORS)
-CALL_ERRORS: Final = (ContractError, *PYTHON_ERRORS)
+PYTHON_ERRORS: Final[tuple[type[Exception], ...]] = tuple(entry[0] for entry in _PYTHON_ERRORS)
+CALL_ERRORS: Final[tuple[type[Exception], ...]] = (ContractError, *PYTHON_ERRORS)
 
 
 def contract_error(error: Exception) -> ContractError:

@@ -123,7 +123,7 @@ class Context:
 class Frame:
     """One call into one contract: its gas and what `ctx` shows. Contract code never holds it as a value."""
 
-    __slots__ = ("context", "gas", "journal", "reads", "readonly", "sender", "this", "writes")
+    __slots__ = ("context", "gas", "journal", "readonly", "reads", "sender", "this", "writes")
 
     def __init__(self, context: Context, gas: int, sender: bytes, this: bytes, readonly: bool) -> None:
         self.context = context

@@ -182,7 +182,8 @@ class Shapes:
 
 
 def _scalar(name: str, value: Any) -> Any:
-    if type(value) is not _PYTHON[name]:
+    expected: Any = _PYTHON[name]
+    if type(value) is not expected:
         raise wrong_type(name, value)
     if name == "int" and not INTEGER_MIN <= value <= INTEGER_MAX:
         raise ContractError(Status.ARITHMETIC, "integer_range")

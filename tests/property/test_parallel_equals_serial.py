@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from chain.model.block import Receipt
 from contracts.runtime import Status
+from contracts.system.registry import SYSTEM_ADDRESS
 from executor.predict import EVERYTHING, AccessTable, Predictor
 from executor.state import BaseState
 from executor.transactions import Call
@@ -25,7 +26,6 @@ from tests.unit.executor.workbench import (
     results_of,
     transaction,
 )
-from executor.sources import SYSTEM_ADDRESS
 
 ACCOUNTS = 5
 
@@ -56,7 +56,8 @@ def world() -> tuple[MemoryReader, list[bytes]]:
     assert [receipt.status for receipt in receipts_of(output)] == [0, 0], receipts_of(output)
     boards = [address for _, address in made]
     setup = [transaction(number, board, "fund", (1_000,)) for board in boards for number in range(ACCOUNTS)]
-    setup += [transaction(0, board, "put", (group, index, 5)) for board in boards for group in (0, 1) for index in (0, 1)]
+    cells = [(0, 0), (0, 1), (1, 0), (1, 1)]
+    setup += [transaction(0, board, "put", (*cell, 5)) for board in boards for cell in cells]
     output = oracle.run(setup)
     assert {receipt.status for receipt in receipts_of(output)} == {0}, receipts_of(output)
     return oracle.reader, boards

@@ -18,7 +18,7 @@ from chain.config import load_node_config
 from chain.crypto.certificates import Credentials, issue_node_certificate
 from chain.net import ByeReason, Channel, GatewayTimes, TlsFiles
 from chain.net.frames import BUFFER_BYTES, FRAME_BYTES_MAX, PROTOCOL_VERSION, FrameKind
-from chain.net.gateway import HANDSHAKES_MAX
+from chain.net.gateway import HANDSHAKES_PER_HOST_MAX
 from chain.net.requests import SERVED_MAX
 from chain.net.tls import client_context
 from chain.node.consortium import NetworkInfo
@@ -322,7 +322,7 @@ def test_plain_text_and_silence_before_tls_are_cut(loop: str, network: NetworkIn
             await talking.write(b"GET / HTTP/1.1\r\n\r\n")
             await talking.read_to_end()
             assert await silent.read_to_end() == b""  # half-open: it never said anything
-            await until(lambda: target.gateway._handshakes == 0)
+            await until(lambda: target.gateway._handshakes.total() == 0)
             assert not target.gateway._connections
             assert target.gateway.strangers.total() == 2
             await unharmed(target, network)
@@ -338,8 +338,9 @@ def test_a_peer_that_never_says_hello_is_cut(loop: str, network: NetworkInfo) ->
             kind, _ = await raw.read_frame()
             assert kind == FrameKind.HELLO
             await raw.read_to_end()
-            await until(lambda: target.gateway.counters[peer.id].faults.total() == 0 and target.faults)
+            await until(lambda: target.faults)
             assert target.faults == [(peer.id, "handshake_timeout")]
+            assert target.gateway.counters[peer.id].faults == {"handshake_timeout": 1}
             await unharmed(target, network)
 
     run(loop, scene())
@@ -351,10 +352,12 @@ def test_sockets_that_never_shake_hands_are_bounded(loop: str, network: NetworkI
     async def scene() -> None:
         info = target.info
         async with running(target):
-            pairs = [await asyncio.open_connection(info.host, info.gateway_port) for _ in range(HANDSHAKES_MAX + 10)]
+            pairs = [
+                await asyncio.open_connection(info.host, info.gateway_port) for _ in range(HANDSHAKES_PER_HOST_MAX + 10)
+            ]
             await until(lambda: target.gateway.strangers["too_many_handshakes"] == 10)
-            assert target.gateway._handshakes == HANDSHAKES_MAX
-            await until(lambda: target.gateway._handshakes == 0)
+            assert target.gateway._handshakes.total() == HANDSHAKES_PER_HOST_MAX
+            await until(lambda: target.gateway._handshakes.total() == 0)
             for _, writer in pairs:
                 writer.close()
                 try:

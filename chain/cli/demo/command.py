@@ -43,7 +43,6 @@ PARTIES: Final[Mapping[str, str]] = {
 KILL_AT: Final = 0.40  # of all transactions certified: one node is killed
 RESTART_AT: Final = 0.65  # and comes back
 CATCH_UP_S: Final = 60.0
-DEPLOY_GAS: Final = 100_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,7 +171,7 @@ class _Demo:
         for deployment in suite.deployments:
             arguments = resolve(deployment.arguments, roles, self.contracts)
             self.contracts[deployment.name] = await client.deploy(
-                deployment.name, deployment.source_text(), *arguments, key=admin, gas_limit=DEPLOY_GAS
+                deployment.name, deployment.source_text(), *arguments, key=admin
             )
         for call in suite.wiring:
             arguments = resolve(call.arguments, roles, self.contracts)

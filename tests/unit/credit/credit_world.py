@@ -70,6 +70,9 @@ class CreditWorld(SuiteWorld):
         )  # fmt: skip
         assert self.submit(name, consent="collect " + name, **options) == "ok"
 
+    def expire(self, name: str) -> Any:
+        return self.do("bob", "record", "expire", self.address("alice"), self.address("agency"), paper(name))
+
     def create_arguments(
         self, order: str = "order", *, subject: str = "alice", agency: str = "agency", product: str = "report",
         purpose: int = LENDING, consent: str = "see", price_max: int = PRICE, purse: int = 0,

@@ -97,7 +97,7 @@ def test_a_complaint_goes_to_the_arbiter_with_thirty_days(world: CreditWorld) ->
     assert world.do(*complain) == "ok"
     assert marked(world) == 1, "disputed again"
     assert resolve(world, UPHELD) == "objection_not_open"
-    assert world.read("alice", "objection", "dispute", *item(world))[3] == world.time_of("escalate") + 30 * DAY_MS
+    assert world.read("alice", "objection", "dispute", *item(world))[3] == world.time_ms + 30 * DAY_MS
     assert world.fails("agency", *decide) == "wrong_role"
     assert world.fails("regulator", *decide) == "wrong_role"
     assert world.do("arbiter", *decide) == "ok"

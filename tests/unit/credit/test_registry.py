@@ -59,7 +59,10 @@ def test_a_suspended_member_does_nothing_from_the_next_transaction_on(world: Cre
     suspend = ("regulator", "registry", "suspend", world.address("bank_b"), 7)
     create = ("bank_b", "order", "create", *world.create_arguments("after"))
     assert [result for _, result in world.block([create, suspend, create])] == ["ok", "ok", "member_suspended"]
-    assert world.submit(provider="bank_b") == "member_suspended"
+    submission = (
+        world.address("alice"), world.address("agency"), paper("x"), ACCOUNTS, paper("y"), False, 0, b"", paper("collect"),
+    )  # fmt: skip
+    assert world.fails("bank_b", "record", "submit", *submission) == "member_suspended"
     assert world.fails("bank_b", "registry", "enrol", world.address("carol")) == "member_suspended"
     assert world.fails("bank_b", "settlement", "redeem", 0, 1) == "member_suspended"
     assert world.fails("bank_b", "order", "reject", world.address("bank_b"), paper("before"), 0) == "member_suspended"

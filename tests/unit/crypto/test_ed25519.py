@@ -162,6 +162,26 @@ def test_mixed_order_nonces_are_judged_without_the_cofactor() -> None:
         assert not ed25519.verify(PUBLIC_KEY, b"m", signature)
 
 
+def test_rules_1_to_4_hold_whatever_the_library_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a library that takes everything, only what the rules themselves refuse is refused."""
+    monkeypatch.setattr(ed25519, "crypto_sign_open", lambda signed, public_key: b"")
+    signature = ed25519.sign(EXPANDED, b"m")
+    assert ed25519.verify(PUBLIC_KEY, b"another message", signature)
+    for point in small_order_encodings():
+        assert not ed25519.verify(point, b"m", signature)
+        assert not ed25519.verify(PUBLIC_KEY, b"m", point + signature[32:])
+    for y in range(ed25519.FIELD_PRIME, 1 << 255):
+        for big in (y.to_bytes(32, "little"), (y | 1 << 255).to_bytes(32, "little")):
+            assert not ed25519.verify(big, b"m", signature)
+            assert not ed25519.verify(PUBLIC_KEY, b"m", big + signature[32:])
+    order = ed25519.GROUP_ORDER
+    assert ed25519.verify(PUBLIC_KEY, b"m", signature[:32] + (order - 1).to_bytes(32, "little"))
+    for s in (order, order + 1, 2**252 + 2**251, 2**256 - 1):
+        assert not ed25519.verify(PUBLIC_KEY, b"m", signature[:32] + s.to_bytes(32, "little"))
+    assert not ed25519.verify(PUBLIC_KEY[:31], b"m", signature)
+    assert not ed25519.verify(PUBLIC_KEY, b"m", signature[:63])
+
+
 @pytest.mark.parametrize("length", [0, 1, 31, 33, 64])
 def test_other_lengths_are_refused(length: int) -> None:
     signature = ed25519.sign(EXPANDED, b"m")

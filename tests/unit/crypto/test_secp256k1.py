@@ -121,6 +121,28 @@ def test_other_signature_forms_are_refused(signature: bytes) -> None:
     assert not secp256k1.verify(PUBLIC_KEY, DIGEST, signature)
 
 
+class TakesEverything:
+    """A library without any rule of its own."""
+
+    def __init__(self, public_key: bytes) -> None:
+        self.public_key = public_key
+
+    def verify(self, signature: bytes, digest: bytes, hasher: None) -> bool:
+        return True
+
+
+def test_rules_1_to_3_hold_whatever_the_library_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the form of the key (is it a point?) and the equation are left to the library."""
+    monkeypatch.setattr(coincurve, "PublicKey", TakesEverything)
+    assert secp256k1.verify(PUBLIC_KEY, bytes(32), pair(R, S_MAX))
+    for r, s in ((0, S), (R, 0), (GROUP_ORDER, S), (R, S_MAX + 1), (R, GROUP_ORDER - 1), (2**256 - 1, S)):
+        assert not secp256k1.verify(PUBLIC_KEY, DIGEST, pair(r, s))
+    for key in (PUBLIC_KEY + b"\0", PUBLIC_KEY[:32], b"\x04" + bytes(64), b"\x04" + PUBLIC_KEY[1:]):
+        assert not secp256k1.verify(key, DIGEST, SIGNATURE)
+    assert not secp256k1.verify(PUBLIC_KEY, DIGEST + b"\0", SIGNATURE)
+    assert not secp256k1.verify(PUBLIC_KEY, DIGEST, SIGNATURE + b"\0")
+
+
 @settings(max_examples=40, deadline=None)
 @given(secret=st.integers(1, GROUP_ORDER - 1), digest=st.binary(min_size=32, max_size=32), bit=st.integers(0, 511))
 def test_agreement_with_another_library_on_honest_signatures_and_bit_flips(

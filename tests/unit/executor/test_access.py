@@ -118,7 +118,8 @@ def test_methods_too_large_to_follow_are_left_out(monkeypatch: pytest.MonkeyPatc
     body = "    @external\n    def run(self, a: Address):\n        self._h1()\n"
     for level in range(1, 7):  # each helper calls the next ten times: a million walks
         body += f"    def _h{level}(self):\n" + f"        self._h{level + 1}()\n" * 10
-    body += "    def _h7(self):\n        self.owner.set(1)\n    @external\n    def small(self):\n        self.owner.get()\n"
+    body += "    def _h7(self):\n        self.owner.set(1)\n"
+    body += "    @external\n    def small(self):\n        self.owner.get()\n"
     start = time.process_time()
     summaries = summarise(contract(body))
     assert time.process_time() - start < 2

@@ -95,7 +95,8 @@ def test_shards_equal_the_model_on_random_tables() -> None:
         wide = draw.random() < 0.5
         transactions = []
         for _ in range(draw.randrange(1, 14)):
-            touched = {draw.choice(names if wide and draw.random() < 0.2 else names[3:]) for _ in range(draw.randrange(4))}
+            choices = names if wide and draw.random() < 0.4 else names[3:]
+            touched = {draw.choice(choices) for _ in range(draw.randrange(4))}
             transactions.append([(name, draw.choice([READ, WRITE, BOTH])) for name in sorted(touched)])
         root = list(range(len(transactions)))
         for at, found in enumerate(_model(transactions)):

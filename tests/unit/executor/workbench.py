@@ -13,6 +13,7 @@ from chain.crypto import PrivateKey, Scheme
 from chain.model.block import Receipt, WriteSet
 from chain.model.transaction import TransactionBody, join_transaction, transaction_hash
 from contracts.runtime import Machine
+from contracts.system.registry import SYSTEM_ADDRESS
 from executor.governor import Governor
 from executor.outcome import ExecutionInput, ExecutionOutput, ShareOutcome, unpack_writes
 from executor.parallel import Lead
@@ -20,7 +21,6 @@ from executor.predict import Predictor, SummaryPredictor
 from executor.process import NoProgress
 from executor.protocol import ChannelLost, RunShare
 from executor.serial import execute_serially
-from executor.sources import SYSTEM_ADDRESS, source_of
 from executor.state import BaseState
 from executor.transactions import ChainContext
 from executor.worker import answer_share
@@ -314,7 +314,7 @@ class Team:
             base=BaseState(MemoryReader(reader)),
             machine=machine(),
             chain=CHAIN,
-            predictor=predictor if predictor is not None else SummaryPredictor(source_of),
+            predictor=predictor if predictor is not None else SummaryPredictor(),
             governor=Governor("forced"),
             progress=NoProgress(),
             executors=executors,

@@ -116,6 +116,8 @@ REFUSED: list[tuple[Json, str]] = [
     (_receipt(lambda d: d.update(header=d["header"].upper())), "not lower-case hex"),
     (_receipt(lambda d: d.update(header="")), "header: cannot be decoded"),
     (_receipt(lambda d: d.update(header="90")), "not 12 fields"),
+    (_receipt(lambda d: d.update(header="dc000c" + d["header"][2:])), "not the canonical encoding"),
+    (_receipt(lambda d: d["receipt"]["proof"]["siblings"].append("")), "siblings do not fit 20 leaves"),
 ]
 
 
@@ -158,6 +160,26 @@ def test_the_same_chain_with_other_validators_in_trust_is_refused() -> None:
     forged = value_document(attacker, KEY, 1, written_at=1)
     with pytest.raises(ProofError, match="validators: not the trusted set"):
         verify_proof(forged, GENESIS)
+
+
+def test_a_quorum_that_signed_nonsense_is_not_believed() -> None:
+    """The rules hold even where a quorum would have signed against them."""
+    chain = ChainFactory()
+    made = chain.block([(KEY, b"\x01")], transactions=2)
+    swapped = tuple(reversed(made.block.receipts))
+    nonsense = msgspec.structs.replace(
+        made.header, receipt_root=merkle_root(swapped), state_root=state_root(bytes([1]) * 32, [])
+    )
+    common: dict[str, Any] = {
+        "header": encode(nonsense), "certificate": encode(chain.certify(nonsense)), "validators": chain.validators,
+    }  # fmt: skip
+    receipt = decode(Receipt, swapped[0])
+    document = receipt_proof(**common, hashes=made.block.hashes, receipts=swapped, position=0, check=False)
+    assert document["claim"]["transaction_hash"] == receipt.transaction_hash.hex()
+    document["transaction"]["hash"] = receipt.transaction_hash.hex()
+    document["transaction"]["proof"] = _inclusion(inclusion_proof(made.hashes, 1))
+    with pytest.raises(ProofError, match="transaction stands at 1, its receipt at 0"):
+        verify_proof(document, genesis_of(chain))
 
 
 # --- command line ---

@@ -6,6 +6,7 @@ Transactions are executed when `make_block` is called; nothing happens by itself
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -36,15 +37,34 @@ from chain.rpc.services import (
     ValidatorView,
     WaitLevel,
 )
-from chain.types import DIGEST_BYTES, ZERO_DIGEST
+from chain.types import ZERO_DIGEST
 
 ECHO = bytes.fromhex("ec" * 20)
 ECHO_NAME = "test.echo"
-SYSTEM = bytes(19) + b"\x01"
-ECHO_ABI = (
-    '{"abi": 1, "contract": "Echo", "doc": "", "structs": {}, "events": {"Said": {"doc": "", "fields": '
-    '[{"name": "sender", "type": "Address"}, {"name": "words", "type": "str"}]}}, "methods": {}, "storage": {}}'
-)
+ECHO_ABI = json.dumps(
+    {
+        "contract": "Echo",
+        "doc": "",
+        "init": [],
+        "methods": [
+            {
+                "name": "look", "mutability": "view", "parameters": [{"name": "words", "type": "str"}],
+                "returns": "tuple[Address, bool, tuple[str]]", "doc": "",
+            },
+            {"name": "say", "mutability": "external", "parameters": [], "returns": None, "doc": ""},
+        ],
+        "events": [
+            {
+                "name": "Said",
+                "fields": [{"name": "sender", "type": "Address"}, {"name": "words", "type": "str"}],
+                "doc": "",
+            }
+        ],
+        "structs": [],
+        "storage": [{"name": "log", "kind": "List", "key": [], "value": "str"}],
+        "constants": {},
+    }
+)  # fmt: skip
 VALIDATOR_KEYS = [PrivateKey.from_secret(Scheme.ED25519, bytes([at + 1]) * 32) for at in range(4)]
 GENESIS = Genesis(
     name="test",
@@ -87,23 +107,21 @@ class FakeNode:
         for position, transaction in enumerate(transactions):
             failed = transaction.body.method == "fail"
             said = Event(contract=ECHO, name="Said", values=pack((transaction.sender, transaction.body.method)))
-            receipts.append(
-                Receipt(
-                    transaction_hash=transaction.hash, status=int(failed), gas_used=100,
-                    result=b"" if failed else transaction.body.arguments, error="no_reason" if failed else "",
-                    events=() if failed else (said,),
-                )  # fmt: skip
-            )
+            receipt = Receipt(
+                transaction_hash=transaction.hash, status=int(failed), gas_used=100,
+                result=b"" if failed else transaction.body.arguments, error="no_reason" if failed else "",
+                events=() if failed else (said,),
+            )  # fmt: skip
+            receipts.append(receipt)
             self.where[transaction.hash] = (height, position)
         parent = self.headers[-1]
-        self.headers.append(
-            Header(
-                chain_id=CHAIN_ID, height=height, time_ms=parent.time_ms + 100, parent_hash=header_hash(parent),
-                proposal_digest=ZERO_DIGEST, rule_set=1, validator_set_hash=parent.validator_set_hash,
-                transaction_count=len(transactions), transaction_root=ZERO_DIGEST, receipt_root=ZERO_DIGEST,
-                state_root=ZERO_DIGEST, gas_used=100 * len(transactions),
-            )  # fmt: skip
-        )
+        header = Header(
+            chain_id=CHAIN_ID, height=height, time_ms=parent.time_ms + 100, parent_hash=header_hash(parent),
+            proposal_digest=ZERO_DIGEST, rule_set=1, validator_set_hash=parent.validator_set_hash,
+            transaction_count=len(transactions), transaction_root=ZERO_DIGEST, receipt_root=ZERO_DIGEST,
+            state_root=ZERO_DIGEST, gas_used=100 * len(transactions),
+        )  # fmt: skip
+        self.headers.append(header)
         self.blocks.append(transactions)
         self.block_receipts.append(receipts)
         async with self._changed:
@@ -228,11 +246,10 @@ class FakeNode:
             return QueryResult(
                 status=1, gas_used=5, result=b"", error="no_reason", events=(), height=self.certified_height()
             )
-        views: dict[str, Any] = {"code": ECHO_NAME, "abi": ECHO_ABI, "resolve": ECHO}
-        result = pack(views[method]) if target == SYSTEM and method in views else pack((sender, signed, unpack(arguments)))
         return QueryResult(
-            status=0, gas_used=7, result=result, error="", events=(), height=self.certified_height()
-        )
+            status=0, gas_used=7, result=pack((sender, signed, unpack(arguments))), error="", events=(),
+            height=self.certified_height(),
+        )  # fmt: skip
 
     async def simulate(
         self, *, sender: bytes, target: bytes, method: str, arguments: bytes, gas_limit: int
@@ -284,19 +301,20 @@ class FakeNode:
     async def events(self, event_filter: EventFilter) -> EventPage:
         found: list[EventItem] = []
         for height in range(event_filter.from_height, event_filter.to_height + 1):
-            for position, receipt in enumerate(self.block_receipts[height]):
-                for index, event in enumerate(receipt.events):
-                    if event_filter.contract in (None, event.contract) and event_filter.name in (None, event.name):
-                        found.append(
-                            EventItem(
-                                height=height, position=position, index=index,
-                                transaction_hash=receipt.transaction_hash, contract=event.contract, name=event.name,
-                                values=event.values,
-                            )  # fmt: skip
-                        )
+            found += [item for item in self._block_events(height) if _matches(item, event_filter)]
             if len(found) >= event_filter.limit and height < event_filter.to_height:
                 return EventPage(events=tuple(found), next_height=height + 1)
         return EventPage(events=tuple(found), next_height=None)
+
+    def _block_events(self, height: int) -> list[EventItem]:
+        return [
+            EventItem(
+                height=height, position=position, index=index, transaction_hash=receipt.transaction_hash,
+                contract=event.contract, name=event.name, values=event.values,
+            )
+            for position, receipt in enumerate(self.block_receipts[height])
+            for index, event in enumerate(receipt.events)
+        ]  # fmt: skip
 
     async def code(self, address: bytes) -> str | None:
         return "class Echo(Contract): ..." if address == ECHO else None
@@ -314,4 +332,5 @@ class FakeNode:
         return {"kind": "value", "key": key.hex(), "height": height}
 
 
-__all__ = ["CHAIN_ID", "DIGEST_BYTES", "ECHO", "ECHO_NAME", "GENESIS", "FakeNode"]
+def _matches(item: EventItem, event_filter: EventFilter) -> bool:
+    return event_filter.contract in (None, item.contract) and event_filter.name in (None, item.name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -29,7 +30,7 @@ class Harness:
 
     async def post(self, body: bytes, path: str = "/") -> tuple[int, Any]:
         """(HTTP status, parsed body or None)."""
-        async with self.session.post(self.server.url + path, data=body) as response:
+        async with self.session.post(self.server.url + path, data=io.BytesIO(body)) as response:
             text = await response.read()
             return response.status, json.loads(text) if text else None
 
@@ -61,9 +62,11 @@ async def serving(limits: RpcLimits | None = None) -> AsyncIterator[Harness]:
     bugs: list[Any] = []
     server = RpcServer(node, limits=limits, now=lambda: NOW, on_bug=bugs.append)
     await server.start()
-    async with aiohttp.ClientSession() as session:
-        yield Harness(node, server, session, bugs)
-    await server.stop()
+    try:
+        async with aiohttp.ClientSession() as session:
+            yield Harness(node, server, session, bugs)
+    finally:
+        await server.stop()
 
 
 def a_transaction(
