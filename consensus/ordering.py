@@ -216,6 +216,8 @@ class Ordering:
             if slot.proposal != proposal and proposal_digest(proposal) != digest:
                 raise InvariantError(f"obtained another proposal than {digest.hex()} at height {slot.height}")
             self._keep_proposal(slot, digest, proposal, out)
+        if slot.sought == digest:
+            slot.sought = None
         if slot.accepted == digest and slot.contents is Contents.OBTAINING:
             slot.contents = Contents.DURABLE
         self._proceed(slot, now, out)
@@ -339,6 +341,16 @@ class Ordering:
 
     # --- views and windows ---
 
+    def leave(self, out: list[Effect]) -> None:
+        """The view is left. A fresh proposal that is not prepared here may have reached nobody else: give it up now, as
+        the next view may be long in coming. If it is prepared elsewhere, the new view will bring it back.
+        """
+        for height in self.heights:
+            slot = self._slots[height]
+            if slot.fresh and slot.accepted is not None and not slot.is_prepared(slot.accepted):
+                self._abandon(slot, out)
+                slot.give_up()
+
     def enter(self, view: View, plan: Plan, now: Instant, out: list[Effect]) -> None:
         """Begin `view`: all votes of the old one are void, and `plan` says what is proposed again."""
         self.view, self.plan = view, plan
@@ -350,13 +362,21 @@ class Ordering:
             reproposal = plan.reproposals.get(height)
             kept = None if reproposal is None else reproposal.digest
             if slot.standing not in (None, kept) and height > plan.low:
-                out.append(Abandon(height=height, digest=slot.standing))
-                slot.standing = None
+                self._abandon(slot, out)
             if reproposal is not None:
                 slot.accept_again(reproposal)
             slot.prune()
         self.proceed_all(now, out)
         self._take_ahead(now, out)
+
+    def _abandon(self, slot: Slot, out: list[Effect]) -> None:
+        """Give the transactions back. Should the proposal return, it is obtained again, which reserves them again."""
+        if slot.standing is not None:
+            out.append(Abandon(height=slot.height, digest=slot.standing))
+            slot.durable.pop(slot.standing, None)
+            if slot.sought == slot.standing:
+                slot.sought = None
+            slot.standing = None
 
     def _check_ordered(self, slot: Slot, plan: Plan) -> None:
         """What is ordered here must be ordered in every later view: else more than F validators are faulty."""
@@ -394,8 +414,8 @@ class Ordering:
         for height in self.heights:
             if height <= low:
                 slot = self._slots.pop(height)
-                if slot.standing is not None and slot.standing != certified.get(height):
-                    out.append(Abandon(height=height, digest=slot.standing))
+                if slot.standing != certified.get(height):
+                    self._abandon(slot, out)
         for _, messages in self._ahead.values():
             for key in [key for key in messages if key[0] <= low]:
                 del messages[key]

@@ -92,6 +92,8 @@ def _restore_proposals(
         is_fresh = record.view == view and record.proposal.height >= plan.first_fresh
         if slot is not None and is_fresh and slot.accepted is None:
             slot.accept_fresh(record.proposal, digest, None)
+    if safety.changing:
+        ordering.leave([])  # the pool is new: nothing is reserved in it
     for height in ordering.heights:
         slot = ordering.slot(height)
         if slot is not None:

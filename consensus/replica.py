@@ -293,9 +293,12 @@ class Replica:
                 assert_never(received.message)
 
     def _on_packed(self, event: ProposalPacked, now: Instant, out: list[Effect]) -> None:
-        """The pool's answer; if nobody waits for it any more its transactions go back."""
+        """The pool's answer; if nobody waits for it any more its transactions go back.
+
+        The height may be taken meanwhile: others can be in a later view, and their block has been fetched.
+        """
         height = Height(event.proposal.height)
-        if not self._leader.close(view=event.view, height=height):
+        if not self._leader.close(view=event.view, height=height) or height != self._ordering.next_height():
             out.append(Abandon(height=height, digest=proposal_digest(event.proposal)))
             return
         self._ordering.propose(event.proposal, now, out)
@@ -343,6 +346,7 @@ class Replica:
         prepared = self._ordering.prepared_above(0 if stable is None else stable.height)
         own = self._safety.view_change(view=view, stable=stable, prepared=prepared, out=out)
         self._view_changes.leave_for(own)
+        self._ordering.leave(out)
         self._view_delay.fail()
         self._timers.disarm(Timer.VIEW, out)
 

@@ -227,8 +227,9 @@ class Safety:
 
 
 def _raise_to(table: dict[Height, tuple[View, Digest]], view: View, height: Height, digest: Digest) -> None:
+    """Keep what was said in the highest view; of two in one view the first, which is the one that was sent."""
     said = table.get(height)
-    if said is None or said[0] <= view:
+    if said is None or said[0] < view:
         table[height] = (view, digest)
 
 

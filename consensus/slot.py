@@ -52,7 +52,7 @@ class Slot:
     prepared: Certificate | None = None  # of the highest view
     ordered: Certificate | None = None
     durable: dict[Digest, Proposal] = field(default_factory=dict)  # in the journal with all bodies
-    sought: Digest | None = None  # asked for, not to be judged
+    sought: Digest | None = None  # asked for and not here yet; not to be judged
     standing: Digest | None = None  # the proposal for which the pool keeps transactions reserved
 
     @property
@@ -91,6 +91,17 @@ class Slot:
         self.fresh = False
         self.proposal = reproposal.gap or self.durable.get(reproposal.digest)
         self.contents = Contents.WAITING
+
+    def is_prepared(self, digest: Digest) -> bool:
+        """`digest` is prepared or ordered at this height, as far as this replica knows."""
+        return any(known is not None and known.digest == digest for known in (self.prepared, self.ordered))
+
+    def give_up(self) -> None:
+        """The accepted proposal is no longer this replica's business; what the others say about it still counts."""
+        self.accepted = self.standing = self.proposal = self.pre_prepare = self.own_prepare = None
+        self.fresh = False
+        self.contents = Contents.WAITING
+        self.hashes = frozenset()
 
     def clear(self, prepares: Tally, commits: Tally) -> None:
         """The view is over."""

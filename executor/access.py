@@ -97,14 +97,15 @@ def _built(expression: Expression, parts: Sequence[_Typed], struct: str | None =
     return _UNKNOWN if size > EXPRESSION_SIZE_MAX else _Typed(expression, struct, size)
 
 
-def summarise(source: str) -> dict[str, Summary]:
-    """Summaries of the methods that can be followed; a method that is absent may do anything. Never raises."""
+def summarise(source: str) -> dict[str, Summary | None]:
+    """Summaries by method; None for one that cannot be followed and may do anything. Never raises."""
     try:
         shape = _shape(ast.parse(source))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return {}
-    summaries = {}
+    summaries: dict[str, Summary | None] = {}
     for name, method in shape.methods.items():
+        summaries[name] = None
         walker = _Walker(shape)
         parameters = _parameters(method)
         environment = {

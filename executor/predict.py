@@ -4,15 +4,15 @@ A method's summary (`executor.access`) is filled in with the transaction's argum
 state before the block, which may be stale by the time the transaction runs: a hint needs no correctness. Whatever
 fails here means "unknown", and an unknown transaction is taken to touch everything.
 
-Nodes are what can be touched, each inside its parent: everything > a variable of a contract > the elements of a map
-that share their first key element > one key.
+Nodes are what can be touched, each inside its parent: everything > a contract > a variable > the elements of a map that
+share their first key element > one key.
 """
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from chain.codec import pack, tagged_digest, unpack_trusted
 from chain.types import ADDRESS_BYTES
@@ -97,7 +97,7 @@ class SummaryPredictor:
     """Predicts from summaries of the contracts' sources, kept by code hash."""
 
     def __init__(self) -> None:
-        self._summaries: dict[bytes, dict[str, Summary]] = {}
+        self._summaries: dict[bytes, dict[str, Summary | None]] = {}
 
     def predict(self, calls: Sequence[Call], *, base: BaseState, height: int, time_ms: int) -> AccessTable:
         block = _BlockPrediction(self, base, height=height, time_ms=time_ms)
@@ -106,7 +106,7 @@ class SummaryPredictor:
             block.describe(call)
         return block.table
 
-    def summaries(self, base: BaseState, address: bytes) -> dict[str, Summary] | None:
+    def summaries(self, base: BaseState, address: bytes) -> dict[str, Summary | None] | None:
         """Summaries by method, or None where there is no contract yet."""
         raw = base.get(record_key(address))
         if raw is None:
@@ -128,12 +128,24 @@ class _Unpredictable(Exception):
 class _Frame:
     """One call on the way: what its expressions are evaluated against."""
 
-    __slots__ = ("arguments", "context", "this")
+    __slots__ = ("arguments", "call", "sender", "this")
 
-    def __init__(self, arguments: Sequence[Any], context: dict[str, Any], this: bytes) -> None:
+    def __init__(self, arguments: Sequence[Any], call: Call, sender: bytes, this: bytes) -> None:
         self.arguments = arguments
-        self.context = context
+        self.call = call
+        self.sender = sender
         self.this = this
+
+
+class _Method(NamedTuple):
+    """A summary prepared for one contract and one block: what needs no thought per transaction comes first."""
+
+    arity: int
+    nodes: list[int]  # touched always, with these modes
+    modes: list[int]
+    keyed: list[tuple[int, bytes, int, int]]  # (argument that is the key, key prefix, variable's node, mode)
+    others: list[tuple[Access, int]]
+    calls: tuple[CallSite, ...]
 
 
 class _BlockPrediction:
@@ -142,77 +154,107 @@ class _BlockPrediction:
     def __init__(self, predictor: SummaryPredictor, base: BaseState, *, height: int, time_ms: int) -> None:
         self._predictor = predictor
         self._base = base
-        self._time: dict[str, Any] = {"height": height, "time_ms": time_ms}
+        self._height = height
+        self._time_ms = time_ms
         self._calls = 0  # of the transaction being described
-        self._contracts: dict[bytes, dict[str, Summary] | None] = {}
+        self._contracts: dict[bytes, dict[str, Summary | None] | None] = {}
+        self._methods: dict[tuple[bytes, str], _Method | None] = {}
+        self._variables: dict[tuple[bytes, str, str], tuple[bytes, int]] = {}
         self.managed = False  # a transaction of this block may deploy or change contracts
-        self._variables: dict[tuple[bytes, str], tuple[bytes, int]] = {}
         self.table = AccessTable()
 
     def describe(self, call: Call) -> None:
         table = self.table
         try:
             arguments = unpack_trusted(call.arguments)
-            if not isinstance(arguments, tuple):
+            if type(arguments) is not tuple:
                 raise _Unpredictable
-            sender = call.sender
-            context = {**self._time, "sender": sender, "origin": sender, "this": call.target}
-            context["transaction_hash"] = call.hash
             self._calls = 0
-            self._call(call.target, call.method, arguments, context, 0)
+            self._call(call.target, call.method, _Frame(arguments, call, call.sender, call.target), 0)
         except (_Unpredictable, ArithmeticError, TypeError, ValueError, LookupError, AttributeError, RecursionError):
             table.end_unknown()
         else:
             table.end()
 
-    def _call(
-        self, address: bytes, method: str, arguments: Sequence[Any], context: dict[str, Any], depth: int
-    ) -> None:
+    def _call(self, address: bytes, name: str, frame: _Frame, depth: int) -> None:
         if address == SYSTEM_ADDRESS:
-            self._system(method, arguments, context)
+            self._system(name, frame)
             return
+        table = self.table
         if self.managed:
-            self.table.touch(self.table.node(record_key(address), EVERYTHING, 0), Mode.READ)
+            table.touch(table.node(record_key(address), EVERYTHING, 0), Mode.READ)
+        try:
+            method = self._methods[address, name]
+        except KeyError:
+            method = self._methods[address, name] = self._prepare(address, name)
+        if method is None:  # no such contract or method, unless this block makes it
+            if self.managed:
+                table.touch(table.node(address, EVERYTHING, 1), Mode.BOTH)
+            return
+        self._calls += 1
+        arguments = frame.arguments
+        if method.arity != len(arguments):
+            return  # refused by the machine
+        table.nodes += method.nodes
+        table.modes += method.modes
+        for index, prefix, variable, mode in method.keyed:
+            key = arguments[index]
+            if key is _UNKNOWN or type(key) is tuple:
+                self._element(prefix, variable, mode, [key] if key is _UNKNOWN else key, exact=True)
+            else:
+                table.nodes.append(table.node(prefix + pack(key), variable, 0))
+                table.modes.append(mode)
+        for access, mode in method.others:
+            self._access(access, mode, frame)
+        if method.calls:
+            if depth >= CALL_DEPTH_MAX or self._calls > CALLS_PER_TRANSACTION_MAX:
+                raise _Unpredictable
+            if len(table.nodes) - table.starts[-1] > ACCESSES_PER_TRANSACTION_MAX:
+                raise _Unpredictable
+            for site in method.calls:
+                self._follow(site, frame, depth)
+
+    def _prepare(self, address: bytes, name: str) -> _Method | None:
+        """The method made ready; None where there is none to call. Raises _Unpredictable: it cannot be followed."""
         contracts = self._contracts
         if address not in contracts:
             contracts[address] = self._predictor.summaries(self._base, address)
         summaries = contracts[address]
-        if summaries is None:  # no such contract, unless this block deploys it
-            if self.managed:
-                self.table.touch(self.table.node(address, EVERYTHING, 1), Mode.BOTH)
-            return
-        summary = summaries.get(method)
-        self._calls += 1
-        if summary is None or depth > CALL_DEPTH_MAX or self._calls > CALLS_PER_TRANSACTION_MAX:
+        if summaries is None or name not in summaries:
+            return None
+        summary = summaries[name]
+        if summary is None:
             raise _Unpredictable
-        if summary.arity > len(arguments):
-            arguments = (*arguments, *(_UNKNOWN,) * (summary.arity - len(arguments)))
-        frame = _Frame(arguments, context, address)
+        method = _Method(summary.arity, [], [], [], [], summary.calls)
         for access, mode in summary.accesses:
-            self._access(access, mode, frame)
-        if len(self.table.nodes) - self.table.starts[-1] > ACCESSES_PER_TRANSACTION_MAX:
-            raise _Unpredictable
-        for site in summary.calls:
-            self._follow(site, frame, depth)
+            prefix, variable = self._variable(address, access)
+            if access.kind in ("Value", "Length"):
+                method.nodes.append(self.table.node(prefix, variable, 0))
+                method.modes.append(mode)
+            elif access.kind == "Map" and access.exact and len(access.key) == 1 and _is_argument(access.key[0]):
+                method.keyed.append((access.key[0][1], prefix, variable, mode))  # type: ignore[index]
+            else:
+                method.others.append((access, mode))
+        return method
 
     def _follow(self, site: CallSite, frame: _Frame, depth: int) -> None:
         address = self._value(site.address, frame)
         if type(address) is not bytes:
             raise _Unpredictable
         arguments = [self._value(argument, frame) for argument in site.arguments]
-        context = {**frame.context, "sender": frame.this, "this": address}
-        self._call(address, site.method, arguments, context, depth + 1)
+        self._call(address, site.method, _Frame(arguments, frame.call, frame.this, address), depth + 1)
 
-    def _system(self, method: str, arguments: Sequence[Any], context: dict[str, Any]) -> None:
+    def _system(self, method: str, frame: _Frame) -> None:
         """A call of the system contract: the record of the contract that it is about, or a name."""
-        table, subject = self.table, arguments[0]
+        table, arguments = self.table, frame.arguments
+        subject = arguments[0]
         mode = Mode.READ if method in _SYSTEM_VIEWS else Mode.BOTH
         if method in ("deploy", "resolve"):
             table.touch(table.node(name_key(subject), EVERYTHING, 0), mode)
         if method == "deploy":
             if "Interface" in arguments[1]:
                 raise _Unpredictable  # its init may call others
-            subject = tagged_digest(TAG_CONTRACT, context["transaction_hash"])[-ADDRESS_BYTES:]
+            subject = tagged_digest(TAG_CONTRACT, frame.call.hash)[-ADDRESS_BYTES:]
             table.touch(table.node(subject, EVERYTHING, 1), mode)
         if method != "resolve":
             table.touch(table.node(record_key(subject), EVERYTHING, 0), mode)
@@ -221,38 +263,40 @@ class _BlockPrediction:
 
     def _access(self, access: Access, mode: int, frame: _Frame) -> None:
         prefix, variable = self._variable(frame.this, access)
-        kind = access.kind
-        table = self.table
-        if kind != "Map":
-            if kind != "List":
-                table.touch(table.node(prefix, variable, 0), mode)
-                return
-            index = self._value(access.key[0], frame) if access.exact else _UNKNOWN
-            exact = type(index) is int and 0 <= index < 2**63
-            table.touch(table.node(prefix + index.to_bytes(8, "big"), variable, 0) if exact else variable, mode)
+        if access.kind == "Map":
+            self._element(prefix, variable, mode, self._elements(access.key, frame), exact=access.exact)
             return
-        name, group, exact = prefix, variable, access.exact
-        for position, element in enumerate(self._elements(access.key, frame)):
+        table = self.table
+        index = self._value(access.key[0], frame) if access.exact else _UNKNOWN
+        exact = type(index) is int and 0 <= index < 2**63
+        table.touch(table.node(prefix + index.to_bytes(8, "big"), variable, 0) if exact else variable, mode)
+
+    def _element(self, prefix: bytes, variable: int, mode: int, elements: Sequence[Any], *, exact: bool) -> None:
+        """The key of a map with these elements, or, from the first unknown one on, the group it is in."""
+        table = self.table
+        name, group = prefix, variable
+        for position, element in enumerate(elements):
             if element is _UNKNOWN:
                 exact = False
                 break
             if position == 1:
                 group = table.node(name, variable, 1)
             name += pack(element)
+        if exact:
+            table.touch(table.node(name, group, 0), mode)
         else:
-            position = -1
-        if not exact and (name != prefix) and group == variable:
-            group = table.node(name, variable, 1)  # only the first element is known
-        table.touch(table.node(name, group, 0) if exact else group, mode)
+            if group == variable and name != prefix:
+                group = table.node(name, variable, 1)  # only the first element is known
+            table.touch(group, mode)
 
     def _variable(self, contract: bytes, access: Access) -> tuple[bytes, int]:
         """(key prefix, node of the variable)."""
-        known = self._variables.get((contract, access.variable + access.kind))
+        known = self._variables.get((contract, access.variable, access.kind))
         if known is None:
             name = contract + access.variable.encode()
+            around = self.table.node(contract, EVERYTHING, 1)
             prefix = name + (b"\x01" if access.kind == "Length" else b"\x00")
-            known = (prefix, self.table.node(name, EVERYTHING, 1))
-            self._variables[contract, access.variable + access.kind] = known
+            known = self._variables[contract, access.variable, access.kind] = (prefix, self.table.node(name, around, 1))
         return known
 
     def _elements(self, key: tuple[Expression, ...], frame: _Frame) -> Sequence[Any]:
@@ -274,7 +318,7 @@ class _BlockPrediction:
         if kind == "constant":
             return expression[1]
         if kind == "context":
-            return frame.context.get(expression[1], _UNKNOWN)
+            return self._context(expression[1], frame)
         if kind == "state":
             return self._state(expression, frame)
         if kind == "tuple":
@@ -290,6 +334,19 @@ class _BlockPrediction:
             return _OPERATIONS[expression[1]](left, right) if small else _UNKNOWN
         return _UNKNOWN
 
+    def _context(self, name: str, frame: _Frame) -> Any:
+        if name == "sender":
+            return frame.sender
+        if name == "this":
+            return frame.this
+        if name == "origin":
+            return frame.call.sender
+        if name == "time_ms":
+            return self._time_ms
+        if name == "height":
+            return self._height
+        return frame.call.hash if name == "transaction_hash" else _UNKNOWN
+
     def _state(self, expression: tuple[Any, ...], frame: _Frame) -> Any:
         _, variable, key, default = expression
         name = frame.this + variable.encode() + b"\x00"
@@ -300,3 +357,7 @@ class _BlockPrediction:
                 name += pack(element)
         stored = self._base.get(name)
         return self._value(default, frame) if stored is None else unpack_trusted(stored)
+
+
+def _is_argument(expression: Expression) -> bool:
+    return expression is not None and expression[0] == "argument"

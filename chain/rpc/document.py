@@ -5,6 +5,7 @@ A test fails when the file differs from what this module writes.
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import Any, Final
 
@@ -86,8 +87,8 @@ harmless.
 `call_signed` takes `encode((body, signature))`, canonical msgpack, where body is the encoding of the array (chain id,
 scheme, public key, expiry in milliseconds since the epoch, target, method, packed arguments, gas limit). The signature
 is over the SHA-256 of the domain tag `{tag}` (with its length in one byte before it) and the body. It
-may expire at most {lifetime} minutes ahead. The contract then sees `ctx.is_signed` true. `chain.client.Client.signed_call`
-does all that.
+may expire at most {lifetime} minutes ahead. The contract then sees `ctx.is_signed` true. The Python client does all
+that: `signed_call` of `chain.client.Client`.
 
 ### Binary volume path
 
@@ -176,7 +177,7 @@ def _type_text(schema: dict[str, Any]) -> str:
 
 
 def _literal(value: Any) -> str:
-    return {None: "null", True: "true", False: "false"}.get(value, str(value)) if not isinstance(value, list) else "[]"
+    return json.dumps(value)
 
 
 if __name__ == "__main__":

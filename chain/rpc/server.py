@@ -94,8 +94,8 @@ class _HttpServer(web.Server):
     def __call__(self) -> _Connection:
         return _Connection(
             self, loop=asyncio.get_running_loop(), keepalive_timeout=self.limits.idle_timeout_ms / 1_000,
-            access_log=None, lingering_time=self.limits.linger_ms / 1_000, auto_decompress=False, max_headers=HEADERS_MAX,
-            max_line_size=HEAD_BYTES_MAX, max_field_size=HEAD_BYTES_MAX,
+            lingering_time=self.limits.linger_ms / 1_000, access_log=None, auto_decompress=False,
+            max_headers=HEADERS_MAX, max_line_size=HEAD_BYTES_MAX, max_field_size=HEAD_BYTES_MAX,
         )  # fmt: skip
 
     def admit(self, connection: _Connection) -> bool:
@@ -160,6 +160,7 @@ class RpcServer:
         if self._listener is None:
             return
         self._listener.close()
+        self._http.pre_shutdown()  # idle connections go at once
         await self._http.shutdown(SHUTDOWN_TIMEOUT_S)
         await self._listener.wait_closed()
         self._listener = None

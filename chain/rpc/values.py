@@ -7,8 +7,8 @@
 | bytes | `{"bytes": "0x..."}` |
 | tuple | array |
 
-The tags make a text mean the same without knowing types: `"0x12"` is a string, `{"bytes": "0x12"}` one byte. A struct is
-the array of its fields. (The command line converts by the ABI's types instead, see `chain.cli.arguments`.)
+The tags make a text mean the same without knowing types: `"0x12"` is a string, `{"bytes": "0x12"}` one byte. A struct
+is the array of its fields. (The command line converts by the ABI's types instead, see `chain.cli.arguments`.)
 """
 
 from __future__ import annotations

@@ -25,9 +25,9 @@ def internal_calls(model: ContractModel) -> dict[str, list[str]]:
 def recursive_targets(model: ContractModel, findings: Findings) -> dict[str, frozenset[str]]:
     """Method -> those of its callees that can lead back to it; a finding if other calls chain too deep."""
     calls = internal_calls(model)
-    reachable = {name: _reachable(name, calls) for name in calls}
+    component = _components(calls)
     recursive = {
-        name: frozenset(callee for callee in callees if name in reachable[callee] or name == callee)
+        name: frozenset(callee for callee in callees if component[callee] == component[name])
         for name, callees in calls.items()
     }
     longest: dict[str, int] = {}
@@ -41,15 +41,33 @@ def recursive_targets(model: ContractModel, findings: Findings) -> dict[str, fro
     return recursive
 
 
-def _reachable(start: str, calls: dict[str, list[str]]) -> set[str]:
-    seen: set[str] = set()
-    todo = [start]
-    while todo:
-        for callee in calls[todo.pop()]:
-            if callee not in seen:
-                seen.add(callee)
-                todo.append(callee)
-    return seen
+def _components(calls: dict[str, list[str]]) -> dict[str, int]:
+    """The strongly connected component of each method (Tarjan, 1972), without recursion of our own."""
+    order: dict[str, int] = {}
+    low: dict[str, int] = {}
+    component: dict[str, int] = {}
+    path: list[str] = []
+    for start in calls:
+        todo: list[tuple[str, int]] = [] if start in order else [(start, 0)]
+        while todo:
+            name, position = todo.pop()
+            if position == 0:
+                order[name] = low[name] = len(order)
+                path.append(name)
+            else:
+                low[name] = min(low[name], low[calls[name][position - 1]])
+            for next_position, callee in enumerate(calls[name][position:], position + 1):
+                if callee not in order:
+                    todo += [(name, next_position), (callee, 0)]
+                    break
+                if callee not in component:
+                    low[name] = min(low[name], order[callee])
+            else:
+                if low[name] == order[name]:
+                    members = path[path.index(name) :]
+                    del path[path.index(name) :]
+                    component.update(dict.fromkeys(members, order[name]))
+    return component
 
 
 def _measure(

@@ -218,6 +218,8 @@ class Calls:
             )
         fewest, most, reads, writes = operations[operation]
         scope.cost += reads * gas.READ + writes * gas.WRITE
+        if writes:
+            scope.writes(node)
         words = [keyword for keyword in node.keywords if keyword.arg == "default" and operation == "get"]
         positional = [*node.args, *(keyword.value for keyword in words)]
         if len(words) != len(node.keywords) or not fewest <= len(positional) <= most:

@@ -262,6 +262,8 @@ class _Reader:
             self._findings.add(item, "duplicate", "two parameters have one name")
         defaults = self._defaults(item, names, typed=typed)
         returns = self._returns(item) if typed else None
+        if not typed and item.returns is not None:
+            check_annotation(item.returns, self._findings)
         if mutability is Mutability.INIT and returns is not None:
             self._findings.add(item, "type", "init returns nothing")
         self.model.methods[item.name] = MethodDecl(
@@ -269,7 +271,9 @@ class _Reader:
         )
 
     def _private_type(self, argument: ast.arg) -> Type | None:
-        """Annotations of private helpers are for the reader; nothing checks them."""
+        """Annotations of private helpers are for the reader: they have the look of types, and nothing checks them."""
+        if argument.annotation is not None:
+            check_annotation(argument.annotation, self._findings)
         return None
 
     def _defaults(self, item: ast.FunctionDef, names: list[str], *, typed: bool) -> dict[str, Literal]:
@@ -307,6 +311,17 @@ class _Reader:
             else:
                 self._findings.add(decorator, "decorator", "a method has one decorator at most: external or view")
         return found
+
+
+_ANNOTATION_NODES: Final = (ast.Name, ast.Subscript, ast.Tuple, ast.Constant, ast.BinOp, ast.BitOr, ast.Load)
+
+
+def check_annotation(node: ast.expr, findings: Findings) -> None:
+    """An annotation that is dropped in translation still has to look like one."""
+    for part in ast.walk(node):
+        if not isinstance(part, _ANNOTATION_NODES):
+            findings.add(node, "annotation", "an annotation is made of names, brackets and |")
+            return
 
 
 def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:

@@ -293,6 +293,8 @@ class Expressions:
             self.scope.refuse(node, "storage", f"a {storage.value} has no such access")
         reads, writes = {"get": (1, 0), "set": (0, 1), "del": (0, 1)}[operation]
         reads += storage is Storage.LIST  # the length
+        if writes:
+            self.scope.writes(node)
         self.scope.cost += reads * gas.READ + writes * gas.WRITE
         return variable_name(variable, operation)
 

@@ -10,7 +10,7 @@ from typing import Final
 
 # A transaction
 TRANSACTION: Final = 2_000
-ARGUMENT_BYTE: Final = 2
+ARGUMENT_BYTE: Final = 4
 
 # Plain code, per syntax node
 STATEMENT: Final = 3

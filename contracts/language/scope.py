@@ -6,7 +6,7 @@ import ast
 
 from contracts.language.findings import Findings
 from contracts.language.kinds import Kinds, assigned_names
-from contracts.language.model import ContractModel, MethodDecl
+from contracts.language.model import ContractModel, MethodDecl, Mutability
 
 
 class Scope:
@@ -22,14 +22,19 @@ class Scope:
         self.depth = 0
         self.in_iterable = 0
         self.locals = set(method.parameters) | assigned_names(method.node)
-        self._findings = findings
+        self.findings = findings
         self._inner: list[set[str]] = []  # names bound by the comprehensions around
         self._temporaries = 0
 
     def refuse(self, node: ast.AST, code: str, reason: str) -> ast.expr:
         """Record a finding; the returned node stands in for the refused one so that translation goes on."""
-        self._findings.add(node, code, reason)
+        self.findings.add(node, code, reason)
         return ast.Constant(None)
+
+    def writes(self, node: ast.AST) -> None:
+        """`node` writes storage or emits an event: not in a view. Helpers that a view calls are stopped as they run."""
+        if self.method.mutability is Mutability.VIEW:
+            self.findings.add(node, "view_writes", "a view neither writes nor emits: mark the method @external")
 
     def is_local(self, name: str) -> bool:
         return name in self.locals or any(name in names for names in self._inner)

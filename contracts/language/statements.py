@@ -16,6 +16,7 @@ from contracts.language.build import (
     method_name,
     store,
 )
+from contracts.language.declarations import check_annotation
 from contracts.language.expressions import Expressions
 from contracts.language.findings import Findings
 from contracts.language.model import ContractModel, MethodDecl, Mutability
@@ -146,6 +147,7 @@ class Statements:
             case ast.Call(args=[ast.Call(func=ast.Name(id=name)) as made], keywords=[]):
                 event = self._scope.model.events.get(name)
                 if event is not None and not any(keyword.arg is None for keyword in made.keywords):
+                    self._scope.writes(node)
                     self._scope.cost += gas.EVENT
                     keywords = self._expressions.calls.fields(made, event)
                     return [ast.Expr(value=function(event_name(name), keywords=keywords))]
@@ -164,6 +166,7 @@ class Statements:
         if node.value is None or not isinstance(node.target, ast.Name):
             self._scope.refuse(node, "annotation", "an annotated local is `name: type = value`")
             return [ast.Pass()]
+        check_annotation(node.annotation, self._scope.findings)
         return self._store(node.target, node.value)
 
     def _store(self, target: ast.expr, value: ast.expr) -> list[ast.stmt]:

@@ -274,7 +274,7 @@ def _position(x: Frame, length_key: bytes, index: Any) -> bytes:
         index += length
     if not 0 <= index < length:
         raise ContractError(Status.MISSING_KEY, "index_out_of_range")
-    return index.to_bytes(8, "big")
+    return int.to_bytes(index, 8, "big")
 
 
 def _scan(x: Frame, prefix: bytes, checkers: Any, parts: tuple[Any, ...], reader: _KeyReader, decode: Any) -> list[Any]:
@@ -301,6 +301,7 @@ def _emit(x: Frame, name: str, values: tuple[Any, ...]) -> None:
 
 _RUNTIME: Final[dict[str, Any]] = {
     "type": type,
+    "tuple": tuple,
     "len": len,
     "int": int,
     "bytes": bytes,

@@ -70,11 +70,12 @@ _PYTHON_ERRORS: Final[tuple[tuple[type[Exception], Status, str], ...]] = (
     (TypeError, Status.TYPE, "wrong_type"),
 )
 PYTHON_ERRORS: Final[tuple[type[Exception], ...]] = tuple(entry[0] for entry in _PYTHON_ERRORS)
+_OF_CONTRACT_CODE: Final = (NameError, AttributeError)  # raised in our own code, these are our bug
 CALL_ERRORS: Final[tuple[type[Exception], ...]] = (ContractError, *PYTHON_ERRORS)
 
 
-def contract_error(error: Exception) -> ContractError:
-    """The contract's error that `error` is, with the line of the contract where it arose.
+def contract_error(error: Exception) -> tuple[Status, str]:
+    """Status and reason of what `error` is to a contract, with the line of the contract where it arose.
 
     Only the error's class counts, never its text, so that versions of Python cannot differ.
 
@@ -83,12 +84,21 @@ def contract_error(error: Exception) -> ContractError:
     """
     if isinstance(error, ContractError):
         if error.status in (Status.REVERTED, Status.OUT_OF_GAS) or isinstance(error, CallFailed):
-            return error
-        return ContractError(error.status, _located(error.reason, error.__traceback__))
+            return error.status, error.reason
+        return error.status, _located(error.reason, error.__traceback__)
     for kind, status, reason in _PYTHON_ERRORS:
         if isinstance(error, kind):
-            return ContractError(status, _located(reason, error.__traceback__))
+            if kind in _OF_CONTRACT_CODE and not _in_contract(error.__traceback__):
+                break
+            return status, _located(reason, error.__traceback__)
     raise InvariantError(f"{type(error).__name__} in contract execution: {error}") from error
+
+
+def _in_contract(traceback: TracebackType | None) -> bool:
+    """True if the error was raised by a line of contract code itself."""
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    return traceback is not None and traceback.tb_frame.f_code.co_filename == CODE_FILE
 
 
 def _located(reason: str, traceback: TracebackType | None) -> str:

@@ -136,7 +136,7 @@ def call(x: Frame, stub: Stub, address: Any, arguments: tuple[Any, ...]) -> Any:
     if type(address) is not bytes or len(address) != 20:
         raise wrong_type("Address", address)
     packed = stub.pack(x, arguments)
-    return stub.unpack(x.context.machine.call(x, address, stub.name, packed, stub.is_view))
+    return x.context.machine.call(x, address, stub.name, packed, stub.is_view, stub.unpack)
 
 
 def reference(x: Frame, value: Any, name: str, arguments: tuple[Any, ...], local: Callable[..., Any] | None) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 
 from chain.codec import unpack_trusted
@@ -28,6 +29,7 @@ _RECURSION_LIMIT: Final = 8_000  # Python frames; contracts stay below 3,000 by 
 _NO_HASH: Final = bytes(32)
 
 K = TypeVar("K")
+T = TypeVar("T")
 V = TypeVar("V")
 
 
@@ -112,20 +114,29 @@ class Machine:
             result = self._enter(frame, target, method, arguments)
             if frame.gas >= 0:
                 return Outcome(0, gas_limit - frame.gas, result, "", tuple(context.events), context.writes)
-            error: ContractError = OutOfGas()
+            status, reason = Status.OUT_OF_GAS, ""
         except CALL_ERRORS as caught:
-            error = contract_error(caught)
+            status, reason = contract_error(caught)
         except (RuntimeError, MemoryError) as bug:  # RecursionError is a RuntimeError; metering should have come first
             raise InvariantError(f"{type(bug).__name__} in contract execution: {bug}") from bug
-        if frame.gas < 0 or isinstance(error, OutOfGas):
-            return Outcome(Status.OUT_OF_GAS, gas_limit, b"", "out_of_gas")
-        return Outcome(int(error.status), gas_limit - frame.gas, b"", error.reason)
+        if frame.gas < 0 or status == Status.OUT_OF_GAS:
+            return Outcome(int(Status.OUT_OF_GAS), gas_limit, b"", "out_of_gas")
+        return Outcome(int(status), gas_limit - frame.gas, b"", reason)
 
-    def call(self, caller: Frame, target: bytes, method: str, arguments: bytes, readonly: bool) -> bytes:
-        """A call from one contract into another.
+    def call(
+        self,
+        caller: Frame,
+        target: bytes,
+        method: str,
+        arguments: bytes,
+        readonly: bool,
+        decode: Callable[[bytes], T],
+    ) -> T:
+        """A call from one contract into another; the decoded result.
 
         Raises:
-            CallFailed: the callee failed; its writes and events have been taken back.
+            CallFailed: the callee failed, or its result is not what the caller's interface says; its writes and
+                events have been taken back.
             OutOfGas: the transaction is over.
         """
         context = caller.context
@@ -135,24 +146,24 @@ class Machine:
         frame = Frame(context, caller.gas, caller.this, target, caller.readonly or readonly)
         journal_length, events_length, recursion = len(context.journal), len(context.events), context.recursion
         context.depth += 1
-        error: ContractError | None = None
-        result = b""
         try:
-            result = self._enter(frame, target, method, arguments)
+            packed = self._enter(frame, target, method, arguments)
+            frame.charge(gas_table.CONTRACT_CALL_BYTE * len(packed))
+            result = decode(packed)
+            context.depth -= 1
+            caller.gas = frame.gas
+            return result
         except OutOfGas:
             raise
         except CALL_ERRORS as caught:
-            error = contract_error(caught)
+            status, reason = contract_error(caught)
         context.depth -= 1
         context.recursion = recursion
         caller.gas = frame.gas
         if caller.gas < 0:
             raise OutOfGas
-        if error is None:
-            caller.charge(gas_table.CONTRACT_CALL_BYTE * len(result))
-            return result
         context.rollback(journal_length, events_length)
-        raise CallFailed(error.status, error.reason)
+        raise CallFailed(status, reason)
 
     def _enter(self, frame: Frame, target: bytes, method: str, arguments: bytes) -> bytes:
         if target == SYSTEM_ADDRESS:

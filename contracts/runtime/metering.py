@@ -83,6 +83,11 @@ def new_bytes(x: Frame, size: int) -> None:
         raise OutOfGas
 
 
+def text_size(value: str | bytes) -> int:
+    """Bytes that a string takes: four a character where one of them is not ASCII."""
+    return len(value) if type(value) is bytes or value.isascii() else 4 * len(value)
+
+
 def new_items(x: Frame, count: int, weight: int = 1) -> None:
     """Pay for a new list or tuple of `count` items, each of `weight` references, before it is made."""
     if count > SEQUENCE_ITEMS_MAX:
@@ -128,7 +133,7 @@ def key_for(x: Frame, key: Any, crowd: int) -> None:
     elif kind is bool or key is None:
         return
     elif kind is not tuple and not isinstance(key, msgspec.Struct):
-        raise wrong_type("a key (int, str, bytes, bool, tuple or struct)", key)
+        raise wrong_type("a key", key)
     else:
         measure(x, key)
     x.gas -= crowd // gas.DICT_CROWD

@@ -20,6 +20,7 @@ from contracts.runtime.metering import (
     key_for,
     new_bytes,
     new_items,
+    text_size,
     type_name,
     visit,
     wrong_type,
@@ -169,8 +170,8 @@ def _join(x: Frame, value: Any, parts: Any) -> Any:
     if type(parts) is not list and type(parts) is not tuple:
         raise wrong_type("list or tuple", parts)
     items_of(x, parts)
-    size = sum(len(_same(value, part)) for part in parts) + len(value) * max(0, len(parts) - 1)
-    new_bytes(x, size)
+    size = sum(text_size(_same(value, part)) for part in parts)
+    new_bytes(x, size + text_size(value) * max(0, len(parts) - 1))
     return value.join(parts)
 
 
@@ -185,7 +186,7 @@ def _split(x: Frame, value: Any, separator: Any = None) -> list[Any]:
             raise ContractError(Status.TYPE, "empty_separator")
         visit(x, len(value))
         pieces = value.count(separator) + 1
-    new_bytes(x, len(value))
+    new_bytes(x, text_size(value))
     new_items(x, pieces, 7)
     return list(value.split(separator))
 
@@ -194,7 +195,7 @@ def _replace(x: Frame, value: Any, old: Any, new: Any) -> Any:
     if not _same(value, old):
         raise ContractError(Status.TYPE, "empty_text")
     visit(x, len(value))
-    new_bytes(x, len(value) + value.count(old) * max(0, len(_same(value, new)) - len(old)))
+    new_bytes(x, text_size(value) + value.count(old) * text_size(_same(value, new)))
     return value.replace(old, new)
 
 
@@ -216,17 +217,17 @@ def _text(name: str, new: bool) -> _Method:
 def _zfill(x: Frame, value: str, width: Any) -> str:
     if type(width) is not int:
         raise wrong_type("int", width)
-    new_bytes(x, max(len(value), width))
+    new_bytes(x, max(text_size(value), 4 * width))
     return value.zfill(width)
 
 
 def _encode(x: Frame, value: str) -> bytes:
-    new_bytes(x, 4 * len(value) if not value.isascii() else len(value))
+    new_bytes(x, text_size(value))
     return value.encode()
 
 
 def _decode(x: Frame, value: bytes) -> str:
-    new_bytes(x, len(value))
+    new_bytes(x, len(value) if value.isascii() else 4 * len(value))
     return value.decode()
 
 

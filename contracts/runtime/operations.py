@@ -28,6 +28,7 @@ from contracts.runtime.metering import (
     measure,
     new_bytes,
     new_items,
+    text_size,
     visit,
     wrong_type,
 )
@@ -56,9 +57,10 @@ def failure(x: Frame, error: CallFailed) -> Failure:
 def recur(x: Frame, method: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
     """An internal call that may lead back to itself."""
     x.enter_recursion()
-    result = method(x, *arguments)
-    x.context.recursion -= 1
-    return result
+    try:
+        return method(x, *arguments)
+    finally:
+        x.context.recursion -= 1
 
 
 # Arithmetic
@@ -79,7 +81,7 @@ def add(x: Frame, a: Any, b: Any) -> Any:
     if kind is not type(b):
         raise wrong_type("two values of one type to add", b)
     if kind is str or kind is bytes:
-        new_bytes(x, len(a) + len(b))
+        new_bytes(x, text_size(a) + text_size(b))
     elif kind is list or kind is tuple:
         new_items(x, len(a) + len(b))
     else:
@@ -116,12 +118,12 @@ def mul(x: Frame, a: Any, b: Any) -> Any:
     kind = type(a)
     if kind is not str and kind is not bytes and kind is not list and kind is not tuple:
         raise wrong_type("int, str, bytes, list or tuple to multiply", a)
-    size = len(a) * max(0, b)
+    times = max(0, b)
     if kind is str or kind is bytes:
-        new_bytes(x, size)
+        new_bytes(x, text_size(a) * times)
     else:
-        new_items(x, size)
-    return a * b if size else a[:0]
+        new_items(x, len(a) * times)
+    return a * times if a else a
 
 
 def floordiv(x: Frame, a: Any, b: Any) -> int:
@@ -299,7 +301,7 @@ def slice_(x: Frame, value: Any, lower: Any, upper: Any, step: Any) -> Any:
         raise ContractError(Status.TYPE, "slice_step")
     count = len(range(*slice(lower, upper, step).indices(len(value))))
     if kind is str or kind is bytes:
-        new_bytes(x, count)
+        new_bytes(x, count if kind is bytes or value.isascii() else 4 * count)
     else:
         new_items(x, count)
     return value[lower:upper:step]
@@ -325,16 +327,15 @@ def iterate(x: Frame, value: Any) -> Any:
 
 
 def each(x: Frame, value: Any, cost: int) -> Any:
-    """What a comprehension runs over; all rounds are paid for here."""
-    items_of(x, value)
-    x.charge(len(value) * cost)
-    return value
+    """What a comprehension runs over; all rounds are paid for here, so nothing in a round may add another."""
+    x.charge(items_of(x, value) * cost)
+    return tuple(value) if type(value) is list or type(value) is dict else value
 
 
 def joined(x: Frame, parts: tuple[Any, ...]) -> str:
     """An f-string."""
     texts = [part if type(part) is str else b_str(x, part) for part in parts]
-    new_bytes(x, sum(map(len, texts)))
+    new_bytes(x, sum(map(text_size, texts)))
     return "".join(texts)
 
 

@@ -21,6 +21,7 @@ from tests.unit.executor.workbench import (
     MemoryReader,
     Oracle,
     Team,
+    account,
     deployment,
     receipts_of,
     results_of,
@@ -76,13 +77,14 @@ class Writer:
     def _one(self) -> bytes:
         draw = self._draw
         sender, board = draw.randrange(ACCOUNTS), draw.choice(self._boards)
-        small = lambda: draw.randrange(4)  # noqa: E731
+
+        def small() -> int:
+            return draw.randrange(4)
+
         gas = draw.choice([5_000_000] * 8 + [3_000, 12_000])
         kind = draw.randrange(16)
         match kind:
             case 0 | 1:
-                from tests.unit.executor.workbench import account
-
                 target = account(draw.randrange(ACCOUNTS)).address
                 return transaction(sender, board, "send", (target, draw.choice([1, 400, 5_000])), gas_limit=gas)
             case 2:

@@ -10,6 +10,7 @@ import ssl
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ from chain.node.consortium import NetworkInfo
 from chain.types import MESSAGE_BYTES_MAX, ValidatorId
 from tests.integration.gateways import (
     DEADLINE_S,
+    FAST,
     LOOPS,
     Node,
     context_of,
@@ -190,16 +192,18 @@ def test_the_higher_validator_must_not_dial(loop: str, network: NetworkInfo) -> 
     run(loop, scene())
 
 
-def test_a_dialled_node_that_is_somebody_else_is_refused(loop: str, network: NetworkInfo) -> None:
+@pytest.mark.parametrize("says", [2, 3])
+def test_a_dialled_node_that_is_somebody_else_is_refused(loop: str, network: NetworkInfo, says: int) -> None:
+    """Behind the port of the third node answers the fourth, with a right certificate, under either name."""
     dialler, dialled = make_node(network, 0), make_node(network, 2)
-    other = make_node(network, 3)
+    other, named = make_node(network, 3), make_node(network, says)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     config = load_node_config(other.info.config_path)
     context.load_cert_chain(config.path("tls_certificate"), config.path("tls_key"))
 
     async def scene() -> None:
         def welcome(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            writer.write(hello(network, dialled.id))
+            writer.write(hello(network, named.id))
             writers.append(writer)
 
         writers: list[asyncio.StreamWriter] = []
@@ -445,6 +449,27 @@ def test_a_peer_that_falls_silent_on_a_live_connection_is_lost_within_the_bound(
             assert target.gateway.counters[silent.id].faults == {"silent": 1}
             assert target.lost == [silent.id]
             assert target.gateway.connected() == (friend.id,)
+
+    run(loop, scene())
+
+
+@pytest.mark.slow
+def test_a_node_that_was_frozen_itself_does_not_blame_the_others(loop: str, network: NetworkInfo) -> None:
+    target, quiet = make_node(network, 3), make_node(network, 0)
+
+    async def scene() -> None:
+        async with running(target), raw_peer(target, context_of(quiet)) as raw:
+            await raw.write(hello(network, quiet.id))
+            await until(lambda: quiet.id in target.connected)
+            assert (await raw.read_frame())[0] == FrameKind.HELLO
+            thaw = time.monotonic() + 3 * FAST.silence_max
+            while time.monotonic() < thaw:
+                pass  # nothing on this loop can run
+            kind, _ = await raw.read_frame()
+            assert kind == FrameKind.PING  # asked first, and heard again
+            assert not target.lost
+            await until(lambda: quiet.id in target.lost)  # it does stay silent
+            assert target.gateway.counters[quiet.id].faults == {"silent": 1}
 
     run(loop, scene())
 

@@ -247,8 +247,10 @@ class World:
         return self.clock.now - start
 
     def demand_silence(self, limit_ms: int = SILENCE_MS) -> None:
-        """Run until nothing is left to happen. Raises Violation("silence")."""
-        self.byzantine.active = False
+        """Run until nothing is left to happen; the dishonest are dead. Raises Violation("silence")."""
+        for node in self.nodes:
+            if not node.honest:
+                node.crash()
         end = self.clock.now + limit_ms
         self.clock.run(until_ms=end, done=lambda: len(self.clock) == 0)
         for node in self.honest:

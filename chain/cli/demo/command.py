@@ -26,7 +26,7 @@ from chain.cli.demo.driver import DemoFailed, Driver, Tally
 from chain.cli.demo.income_flow import income_phases, load_census_income
 from chain.cli.demo.summary import Checks, check_offline, compare_nodes, document, show
 from chain.cli.demo.workload import Parties, Phase, Signer, subject_secret
-from chain.cli.processes import NetworkProcesses
+from chain.cli.processes import NetworkProcesses, NodeExited
 from chain.client import Client
 from chain.client.stages import stage_summary
 from chain.crypto import PrivateKey, Scheme
@@ -208,7 +208,9 @@ class _Demo:
                 contracts=self.contracts,
                 tally=self.tally,
                 progress=advance,
+                check_nodes=self._check_nodes,
             )
+            self.down = driver.avoid
             try:
                 await driver.start()
                 self.tally.started_s = time.monotonic()
@@ -241,6 +243,11 @@ class _Demo:
         with Progress(*columns, console=self.console) as progress:
             task = progress.add_task("    certified", total=total)
             yield lambda count: progress.update(task, advance=count)
+
+    def _check_nodes(self) -> None:
+        for node in self.network.nodes:
+            if node.name not in self.down and self.processes.running(node.name) is None:
+                raise NodeExited(node, self.processes.exit_code(node.name), self.processes.log_tail(node.name, 3))
 
     # --- one node dies ---
 
@@ -292,7 +299,7 @@ class _Demo:
         height = max([await self._certified_height(name) for name in self.clients])
         for name, client in self.clients.items():
             answer = await client.rpc("get_header", height=height, min_height=height)
-            if int(answer["header"]["height"]) != height:
+            if int(answer["height"]) != height:
                 raise DemoFailed(f"{name} did not reach height {height}")
         self.checks.add("agreement", *await compare_nodes(self.clients, height))
         await self._check_proofs()

@@ -82,7 +82,9 @@ class Driver:
         contracts: Mapping[str, bytes],
         tally: Tally,
         progress: Callable[[int], None],
+        check_nodes: Callable[[], None],
     ) -> None:
+        """`check_nodes` raises if a node ended that should run: waiting for it would be in vain."""
         self._clients = {name: Client([url], timeout_ms=3_000) for name, url in urls.items()}
         self._reader = Client(list(urls.values()), timeout_ms=20_000)
         self._parties = parties
@@ -90,6 +92,7 @@ class Driver:
         self._contracts = contracts
         self._tally = tally
         self._progress = progress
+        self._check_nodes = check_nodes
         self._pending: dict[Digest, _Sent] = {}
         self._changed = asyncio.Event()
         self._last_progress_s = time.monotonic()
@@ -163,6 +166,7 @@ class Driver:
         turn = 0
         resent_s = time.monotonic()
         while left := [transaction_hash for transaction_hash in hashes if transaction_hash in self._pending]:
+            self._check_nodes()
             now = time.monotonic()
             if now - self._last_progress_s > GIVE_UP_S:
                 raise DemoFailed(f"{len(left)} transactions are not certified after {GIVE_UP_S:g} s without progress")

@@ -39,7 +39,7 @@ async def compare_nodes(clients: Mapping[str, Client], height: int) -> tuple[boo
     """Whether all nodes hold equal block hashes and state roots at every height."""
     for at in range(height + 1):
         headers = await asyncio.gather(*[client.rpc("get_header", height=at) for client in clients.values()])
-        seen = {(header["hash"], header["state_root"]) for header in (answer["header"] for answer in headers)}
+        seen = {(header["hash"], header["state_root"]) for header in headers}
         if len(seen) != 1:
             return False, f"they differ at height {at}"
     return True, f"equal block hashes and state roots on {len(clients)} nodes at heights 0..{height}"

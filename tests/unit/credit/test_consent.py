@@ -7,7 +7,18 @@ from typing import Any
 import pytest
 
 from tests.unit.credit.credit_world import (
-    ACCOUNTS, CARD, DAY_MS, DISEASE, INCOME, LENDING, RELIGION, REPAYMENT, TAX, YEAR_MS, CreditWorld, paper,
+    ACCOUNTS,
+    CARD,
+    DAY_MS,
+    DISEASE,
+    INCOME,
+    LENDING,
+    RELIGION,
+    REPAYMENT,
+    TAX,
+    YEAR_MS,
+    CreditWorld,
+    paper,
 )  # fmt: skip
 
 

@@ -77,5 +77,5 @@ def test_nobody_appends_from_outside_and_no_method_deletes(world: CreditWorld) -
 def test_logs_of_different_subjects_share_no_key(world: CreditWorld) -> None:
     first = world.call("bank_b", "order", "create", *world.create_arguments("one", subject="alice"))
     second = world.call("bank_b", "order", "create", *world.create_arguments("two", subject="bob"))
-    assert first.writes
-    assert not set(first.writes) & set(second.writes)
+    assert first.outcome.writes
+    assert not set(first.outcome.writes) & set(second.outcome.writes)

@@ -58,7 +58,7 @@ def test_the_year_turns_at_midnight_in_beijing(world: CreditWorld) -> None:
     ],
 )  # fmt: skip
 def test_the_calendar_agrees_with_pythons(world: CreditWorld, date: tuple[int, ...], year: int) -> None:
-    world.set_time(milliseconds(*(date + (0, 0, 0))[:6] if len(date) == 3 else date))
+    world.set_time(milliseconds(*date))
     assert own(world) == "ok"
     agency = world.address("agency")
     assert world.read("alice", "self_report", "taken_in", world.address("alice"), agency, year) == 1

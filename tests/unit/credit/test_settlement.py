@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -60,9 +62,10 @@ def test_orders_that_use_different_purses_share_no_key(world: CreditWorld) -> No
     world.consent("a", subject="alice")
     world.consent("b", subject="bob")
     first = world.call("bank_b", "order", "create", *world.create_arguments("one", consent="a", purse=0))
-    second = world.call("bank_b", "order", "create", *world.create_arguments("two", subject="bob", consent="b", purse=1))
-    assert first.status == second.status == 0
-    assert not set(first.writes) & set(second.writes)
+    other = world.create_arguments("two", subject="bob", consent="b", purse=1)
+    second = world.call("bank_b", "order", "create", *other)
+    assert first.value == second.value == "ok"
+    assert not set(first.outcome.writes) & set(second.outcome.writes)
 
 
 def test_nothing_settles_twice(world: CreditWorld) -> None:
@@ -82,10 +85,14 @@ def test_points_are_conserved_whatever_happens(world: CreditWorld, seed: int) ->
     """Random steps, sensible or not; after each, purses and open holds contain what was issued."""
     chance = random.Random(seed)
     world.consent(uses=20)
-    orders = [f"order {number}" for number in range(8)]
-    steps = [world.create, world.accept, world.deliver, world.confirm, world.reject, world.time_out]
-    for _ in range(60):
-        chance.choice(steps)(chance.choice(orders)) if chance.random() < 0.9 else world.advance(DAY_MS)
+    orders = [f"order {number}" for number in range(12)]
+    for number, order in enumerate(orders):
+        assert world.create(order, purse=number) == "ok"
+    steps: list[Callable[[str], Any]] = [world.accept, world.deliver, world.confirm, world.reject, world.time_out]
+    for number in range(120):
+        chance.choices(steps, weights=(4, 4, 4, 1, 1))[0](chance.choice(orders))
+        if number % 20 == 19:
+            world.advance(DAY_MS)
         total = sum(world.balance(name) for name in MEMBERS) + held(world, orders)
         assert total == world.read("operator", "settlement", "outstanding") == 2 * POINTS
     assert world.balance("agency") > 0, "the seed should reach a payment"

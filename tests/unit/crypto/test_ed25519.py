@@ -133,6 +133,7 @@ def test_s_of_the_group_order_and_above_is_refused(multiple: int) -> None:
         assert not ed25519.verify(PUBLIC_KEY, message, signature[:32] + s.to_bytes(32, "little"))
 
 
+@pytest.mark.slow
 def test_mixed_order_keys_are_judged_without_the_cofactor() -> None:
     """A key aB + T, T of order 8: the cofactored rule takes all of these signatures, ours one in eight."""
     scalar = scalar_of(SECRET)

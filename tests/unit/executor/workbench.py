@@ -8,10 +8,10 @@ import itertools
 from collections.abc import Sequence
 from functools import cache
 
-from chain.codec import Value, encode, pack, tagged_digest, unpack
+from chain.codec import Value, decode, encode, pack, tagged_digest
 from chain.crypto import PrivateKey, Scheme
 from chain.model.block import Receipt, WriteSet
-from chain.model.transaction import TransactionBody, join_transaction, transaction_hash
+from chain.model.transaction import TransactionBody, join_transaction, split_transaction, transaction_hash
 from contracts.runtime import Machine
 from contracts.system.registry import SYSTEM_ADDRESS
 from executor.governor import Governor
@@ -176,8 +176,8 @@ def transaction(
 
 
 def hash_of(raw: bytes) -> bytes:
-    body_bytes, _ = unpack(raw)  # type: ignore[misc]
-    return transaction_hash(body_bytes)  # type: ignore[arg-type]
+    body_bytes, _ = split_transaction(raw)
+    return transaction_hash(body_bytes)
 
 
 def deployment(
@@ -206,8 +206,6 @@ def results_of(output: ExecutionOutput) -> tuple[object, ...]:
 
 
 def receipts_of(output: ExecutionOutput) -> list[Receipt]:
-    from chain.codec import decode
-
     return [decode(Receipt, receipt) for receipt in output.receipts]
 
 

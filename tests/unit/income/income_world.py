@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from contracts.commitments import band_anchor, derive_salt, fingerprint
+from contracts.commitments import FieldValue, band_anchor, derive_salt, fingerprint
 from contracts.income import SUITE
 from tests.unit.credit.credit_world import DAY_MS, YEAR_MS, paper
 from tests.unit.credit.suite_world import SuiteWorld
@@ -15,7 +15,12 @@ VERIFY, BANDS, QUOTA = 1, 2, 4
 THIS_YEAR = 2026
 SEED = b"a seed of the issuer"
 
-DOCUMENT = {"name": "Alice Example", "document_number": "P1234567", "income": 360_000, "currency": "CNY"}
+DOCUMENT: dict[str, FieldValue] = {
+    "name": "Alice Example",
+    "document_number": "P1234567",
+    "income": 360_000,
+    "currency": "CNY",
+}
 SALT = derive_salt(b"test", "alice")
 
 __all__ = ["DAY_MS", "YEAR_MS", "paper"]
@@ -52,8 +57,8 @@ class IncomeWorld(SuiteWorld):
         self, previous: str = "attestation", name: str = "successor", *, key: str = "tax_key", document: bytes = b""
     ) -> Any:
         return self.do(
-            key, "attest", "supersede", self.address("alice"), paper(previous), paper(name), document or commit(income=1),
-            b"", self.time_ms + YEAR_MS,
+            key, "attest", "supersede", self.address("alice"), paper(previous), paper(name),
+            document or commit(income=1), b"", self.time_ms + YEAR_MS,
         )  # fmt: skip
 
     def revoke(self, name: str = "attestation", *, key: str = "tax_key") -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from hashlib import sha256
 
 import pytest
@@ -11,7 +12,15 @@ from hypothesis import strategies as st
 from chain.codec import pack
 from chain.errors import BadInput
 from contracts.commitments import (
-    BANDS_MAX, band_anchor, band_proof, blinded_id, derive_salt, fingerprint, income_band, new_salt, quota_parts,
+    BANDS_MAX,
+    band_anchor,
+    band_proof,
+    blinded_id,
+    derive_salt,
+    fingerprint,
+    income_band,
+    new_salt,
+    quota_parts,
 )  # fmt: skip
 
 SALT = b"s" * 16
@@ -35,10 +44,13 @@ def test_everything_in_a_document_counts() -> None:
 
 @pytest.mark.parametrize("salt", [b"", b"s" * 15, b"s" * 65])
 def test_a_salt_has_at_least_128_bits(salt: bytes) -> None:
-    for make in (
-        lambda: fingerprint("k", {"a": 1}, salt), lambda: blinded_id("k", salt), lambda: band_anchor(salt, 1),
+    makers: list[Callable[[], bytes]] = [
+        lambda: fingerprint("k", {"a": 1}, salt),
+        lambda: blinded_id("k", salt),
+        lambda: band_anchor(salt, 1),
         lambda: band_proof(salt, 1, 1),
-    ):  # fmt: skip
+    ]
+    for make in makers:
         with pytest.raises(BadInput, match="bytes, must be 16"):
             make()
 

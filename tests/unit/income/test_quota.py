@@ -30,8 +30,9 @@ def test_reserved_and_committed_are_at_most_the_whole_over_all_verifiers(world: 
 
 def test_two_banks_in_one_block(world: IncomeWorld) -> None:
     alice, later = world.address("alice"), world.time_ms + DAY_MS
+    rest = (paper("attestation"), THIS_YEAR, LENDING, paper("same id"), 6_000, later)
     calls = [
-        (bank, "quota", "reserve", alice, paper(grant), paper("attestation"), THIS_YEAR, LENDING, paper(bank), 6_000, later)
+        (bank, "quota", "reserve", alice, paper(grant), *rest)
         for bank, grant in (("other_bank", "other"), ("bank", "grant"))
     ]
     assert world.block(calls) == [(0, "ok"), (0, "quota_exceeded")]

@@ -18,8 +18,17 @@ import chain.offline
 from chain.codec import decode, encode
 from chain.model.block import Header
 from chain.model.genesis import ChainParameters, chain_id
+from chain.model.merkle import MerkleTree, state_root
 from chain.offline import ProofError, TrustError, verify_proof
-from tests.unit.model.proofs_of import KEY, Json, chain_with_writes, documents, genesis_of, value_document
+from tests.unit.model.proofs_of import (
+    KEY,
+    Json,
+    chain_with_writes,
+    documents,
+    genesis_of,
+    receipt_document,
+    value_document,
+)
 from tests.unit.store.factory import ChainFactory, key_of
 
 CHAIN = chain_with_writes()
@@ -162,24 +171,31 @@ def test_the_same_chain_with_other_validators_in_trust_is_refused() -> None:
         verify_proof(forged, GENESIS)
 
 
-def test_a_quorum_that_signed_nonsense_is_not_believed() -> None:
-    """The rules hold even where a quorum would have signed against them."""
-    chain = ChainFactory()
-    made = chain.block([(KEY, b"\x01")], transactions=2)
-    swapped = tuple(reversed(made.block.receipts))
-    nonsense = msgspec.structs.replace(
-        made.header, receipt_root=merkle_root(swapped), state_root=state_root(bytes([1]) * 32, [])
-    )
-    common: dict[str, Any] = {
-        "header": encode(nonsense), "certificate": encode(chain.certify(nonsense)), "validators": chain.validators,
-    }  # fmt: skip
-    receipt = decode(Receipt, swapped[0])
-    document = receipt_proof(**common, hashes=made.block.hashes, receipts=swapped, position=0, check=False)
-    assert document["claim"]["transaction_hash"] == receipt.transaction_hash.hex()
-    document["transaction"]["hash"] = receipt.transaction_hash.hex()
-    document["transaction"]["proof"] = _inclusion(inclusion_proof(made.hashes, 1))
+def _resign(document: Json, factory: ChainFactory, **fields: object) -> None:
+    """Put a header with other fields in, signed by a quorum all the same."""
+    header = msgspec.structs.replace(decode(Header, bytes.fromhex(document["header"])), **fields)
+    signatures = factory.certify(header).signatures
+    document["header"] = encode(header).hex()
+    document["signatures"] = [
+        {"validator": item.validator.hex(), "signature": item.signature.hex()} for item in signatures
+    ]
+
+
+def test_what_a_quorum_signed_against_the_rules_is_not_believed() -> None:
+    factory = ChainFactory()
+    made = factory.block([(KEY, b"\x01")], transactions=2)
+    document = receipt_document(factory, 1, 1)
+    swapped = MerkleTree(made.block.receipts[::-1])
+    _resign(document, factory, receipt_root=swapped.root)
+    proof = swapped.prove(0)
+    document["receipt"]["proof"] = {"index": 0, "count": 2, "siblings": [level.hex() for level in proof.siblings]}
     with pytest.raises(ProofError, match="transaction stands at 1, its receipt at 0"):
-        verify_proof(document, genesis_of(chain))
+        verify_proof(document, genesis_of(factory))
+    document = value_document(factory, key_of(500), 1, written_at=None)
+    _resign(document, factory, state_root=state_root(b"\x01" * 32, made.writes))
+    document["parent_state_root"] = "01" * 32
+    with pytest.raises(ProofError, match="must begin at height 1 with the empty state"):
+        verify_proof(document, genesis_of(factory))
 
 
 # --- command line ---

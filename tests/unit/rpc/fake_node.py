@@ -6,6 +6,7 @@ Transactions are executed when `make_block` is called; nothing happens by itself
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -94,7 +95,8 @@ class FakeNode:
         self.ready = True
         self.broken = False
         self.queries: list[tuple[bytes, str, bool]] = []
-        self._changed = asyncio.Condition()
+        self.refused = 0  # transactions, for want of room
+        self.waits: list[asyncio.Future[None]] = []
 
     # --- driving it ---
 
@@ -124,9 +126,15 @@ class FakeNode:
         self.headers.append(header)
         self.blocks.append(transactions)
         self.block_receipts.append(receipts)
-        async with self._changed:
-            self._changed.notify_all()
+        self.forget_waits()
         return height
+
+    def forget_waits(self) -> None:
+        """Whoever waits looks again; after a restart it would have to ask again."""
+        waits, self.waits = self.waits, []
+        for wait in waits:
+            if not wait.done():
+                wait.set_result(None)
 
     # --- NodeServices ---
 
@@ -207,6 +215,7 @@ class FakeNode:
         if transaction.hash in self.pool or transaction.hash in self.where:
             return "duplicate"
         if len(self.pool) >= self.pool_max:
+            self.refused += 1
             return "pool_full"
         return "" if verify_transactions([transaction])[0] else "bad_signature"
 
@@ -221,22 +230,24 @@ class FakeNode:
         return TransactionStatus(state=state)
 
     async def wait_transaction(self, tx_hash: bytes, level: WaitLevel, timeout_ms: int) -> TransactionStatus:
-        def reached() -> bool:
-            return _RANK.get(self._state(tx_hash).state, 0) >= _ORDER[level]
+        def settled() -> bool:
+            state = self._state(tx_hash).state
+            return state == TransactionState.UNKNOWN or _RANK[state] >= _ORDER[level]
 
-        await self._wait(reached, timeout_ms)
+        await self._wait(settled, timeout_ms)
         return self._state(tx_hash)
 
     async def wait_height(self, height: int, timeout_ms: int) -> bool:
         return await self._wait(lambda: self.certified_height() >= height, timeout_ms)
 
     async def _wait(self, condition: Any, timeout_ms: int) -> bool:
-        try:
-            async with asyncio.timeout(timeout_ms / 1_000), self._changed:
-                await self._changed.wait_for(condition)
-        except TimeoutError:
-            return bool(condition())
-        return True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_ms / 1_000):
+                while not condition():
+                    wait: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                    self.waits.append(wait)
+                    await wait
+        return bool(condition())
 
     async def query(
         self, *, sender: bytes, target: bytes, method: str, arguments: bytes, gas_limit: int, signed: bool

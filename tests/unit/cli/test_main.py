@@ -1,0 +1,246 @@
+"""The command line as a user meets it: help, results, JSON, errors and exit codes, against a node on a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from chain.cli.main import app, main
+from chain.cli.processes import NetworkProcesses
+from chain.node.consortium import NetworkInfo, create_network, load_account
+from chain.rpc import RpcServer
+from tests.unit.rpc.fake_node import ECHO, ECHO_NAME, FakeNode
+
+COMMANDS = [
+    "", "network", "network init", "network start", "network stop", "network status", "network logs", "node",
+    "node run", "account", "account new", "account list", "deploy", "send", "call", "receipt", "block", "status", "proof",
+    "proof receipt", "proof value", "verify-proof", "demo",
+]  # fmt: skip
+
+
+class Backend:
+    """A fake node served by a thread of its own; makes a block as soon as something is in its pool."""
+
+    def __init__(self) -> None:
+        self.node = FakeNode()
+        self.url = ""
+        self._ready = threading.Event()
+        self._stop: asyncio.Event | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
+
+    def start(self) -> None:
+        self._thread.start()
+        assert self._ready.wait(10)
+
+    def stop(self) -> None:
+        assert self._loop is not None
+        assert self._stop is not None
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(10)
+
+    async def _serve(self) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        server = RpcServer(self.node)
+        await server.start()
+        self.url = server.url
+        producing = asyncio.create_task(self._produce())
+        self._ready.set()
+        await self._stop.wait()
+        producing.cancel()
+        await server.stop()
+
+    async def _produce(self) -> None:
+        while True:
+            if self.node.pool:
+                await self.node.make_block()
+            await asyncio.sleep(0.002)
+
+
+@pytest.fixture(scope="module")
+def backend() -> Iterator[Backend]:
+    backend = Backend()
+    backend.start()
+    yield backend
+    backend.stop()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return create_network(tmp_path_factory.mktemp("cli") / "net", name="test").path
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch, backend: Backend, folder: Path) -> None:
+    monkeypatch.setenv("HEADRACE_NETWORK", str(folder))
+    monkeypatch.setenv("HEADRACE_URL", backend.url)
+
+
+def _json(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> dict[str, object]:
+    assert main([*arguments, "--json"]) == code
+    out = capsys.readouterr().out
+    document = json.loads(out)
+    assert isinstance(document, dict)
+    return document
+
+
+def _fails(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 1) -> str:
+    assert main(list(arguments)) == code
+    captured = capsys.readouterr()
+    assert captured.out == "" or code == 1
+    assert "Traceback" not in captured.err
+    return captured.err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_level_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*command.split(), "--help"]) == 0
+    text = capsys.readouterr().out
+    assert "headrace" in text
+    if command and command not in ("network", "node", "account", "proof"):
+        assert "Example" in text, command
+
+
+def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("headrace 0.")
+
+
+def test_wrong_usage_is_2_and_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["nothing-like-that"], ["send"], ["block", "x"], ["send", "a", "b", "--no-such-option"]):
+        assert "Error" in _fails(capsys, *arguments, code=2)
+
+
+def test_send_and_receipt(capsys: pytest.CaptureFixture[str]) -> None:
+    sent = _json(capsys, "send", ECHO_NAME, "say", "--account", "harbour-bank")
+    assert (sent["status"], sent["error"], sent["value"]) == (0, "", [])
+    (event,) = sent["events"]  # type: ignore[misc]
+    assert event["fields"]["words"] == "say"
+    again = _json(capsys, "receipt", str(sent["hash"]))
+    assert again["height"] == sent["height"]
+    assert main(["receipt", str(sent["hash"])[2:]]) == 0
+    assert "ok, height" in capsys.readouterr().out
+    assert main(["send", ECHO_NAME, "say"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err.startswith("transaction 0x")
+    assert "event  Said" in captured.out
+
+
+def test_reads_signed_and_unsigned(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    assert _json(capsys, "call", ECHO_NAME, "look", "hello")["value"] == ["0x" + "00" * 20, False, ["hello"]]
+    signed = _json(capsys, "call", ECHO_NAME, "look", "hello", "--account", "delta-bank")
+    account = load_account(folder / "accounts" / "delta-bank.json")
+    assert signed["value"] == ["0x" + account.address.hex(), True, ["hello"]]
+    by_file = _json(capsys, "call", ECHO.hex().join(("0x", "")), "look", "x", "--account", str(folder / "accounts/operator.json"))
+    assert by_file["signed"] is True
+
+
+def test_looking_at_the_chain(capsys: pytest.CaptureFixture[str]) -> None:
+    _json(capsys, "send", ECHO_NAME, "say")
+    block = _json(capsys, "block", "1", "--full")
+    assert block["header"]["height"] == 1  # type: ignore[index]
+    assert main(["block", "1"]) == 0
+    assert "signed by 1 validators" in capsys.readouterr().out
+    assert _json(capsys, "status")["name"] == "node-0"
+    assert main(["status"]) == 0
+    assert "leader node-0" in capsys.readouterr().out
+
+
+def test_proofs_are_fetched_and_a_bad_one_is_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, folder: Path
+) -> None:
+    sent = _json(capsys, "send", ECHO_NAME, "say")
+    out = tmp_path / "proof.json"
+    assert main(["proof", "receipt", str(sent["hash"]), "-o", str(out)]) == 0
+    capsys.readouterr()
+    assert json.loads(out.read_text(encoding="utf-8"))["kind"] == "receipt"
+    assert main(["proof", "value", ECHO_NAME, "log", "3"]) == 0
+    assert json.loads(capsys.readouterr().out)["key"] == (ECHO + b"log\x00" + (3).to_bytes(8, "big")).hex()
+    assert "stores log, not 'x'" in _fails(capsys, "proof", "value", ECHO_NAME, "x")
+    refused = _json(capsys, "verify-proof", str(out), code=1)
+    assert refused["valid"] is False
+    assert "format" in str(refused["reason"])
+    assert "cannot be read" in _fails(capsys, "verify-proof", str(tmp_path / "nothing.json"))
+
+
+def test_accounts(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    made = _json(capsys, "account", "new", "alice", "--scheme", "secp256k1")
+    path = folder / "accounts" / "alice.json"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert made["address"] == "0x" + load_account(path).address.hex()
+    listed = _json(capsys, "account", "list")
+    assert {"name": "alice", "address": made["address"], "scheme": "secp256k1"} in listed["accounts"]  # type: ignore[operator]
+    assert "exists" in _fails(capsys, "account", "new", "alice")
+    assert "must be letters" in _fails(capsys, "account", "new", "../evil")
+    assert "must be one of ed25519" in _fails(capsys, "account", "new", "bob", "--scheme", "rsa")
+
+
+def test_errors_say_what_is_wrong_and_what_would_be_right(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert "no contract is named" in _fails(capsys, "call", "no.such", "look")
+    assert "has no method 'x'; it has look, say" in _fails(capsys, "call", ECHO_NAME, "x")
+    assert "look(words: str) takes 1" in _fails(capsys, "call", ECHO_NAME, "look")
+    assert "must be one of" in _fails(capsys, "send", ECHO_NAME, "say", "--account", "nobody")
+    assert "64 hex digits" in _fails(capsys, "receipt", "0x12")
+    assert "not_found" in _fails(capsys, "receipt", "0x" + "ab" * 32)
+    assert "cannot be read" in _fails(capsys, "deploy", "a.b", str(tmp_path / "nothing.py"))
+    assert "no node answers" in _fails(capsys, "status", "--url", "http://127.0.0.1:9")
+    assert "must be one of regulator" in _fails(capsys, "status", "--node", "nobody")
+    monkeypatch.setenv("HEADRACE_NETWORK", str(tmp_path / "empty"))
+    assert "headrace network init" in _fails(capsys, "network", "status")
+
+
+def test_debug_lets_the_traceback_through(tmp_path: Path) -> None:
+    with pytest.raises(Exception, match="holds no network"):
+        main(["--debug", "network", "status", "--network", str(tmp_path)])
+
+
+def test_a_contract_is_checked_before_it_is_sent(capsys: pytest.CaptureFixture[str], tmp_path: Path, backend: Backend) -> None:
+    source = tmp_path / "bad.py"
+    source.write_text("import os\n", encoding="utf-8")
+    before = len(backend.node.where)
+    error = _fails(capsys, "deploy", "demo.bad", str(source))
+    assert "bad.py is no contract" in error
+    assert "line 1" in error or ":1" in error
+    assert len(backend.node.where) == before
+
+
+def test_network_init_status_and_logs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    target = str(tmp_path / "made")
+    made = _json(capsys, "network", "init", "--network", target, "--name", "mine")
+    assert len(made["nodes"]) == 4  # type: ignore[arg-type]
+    assert "not empty" in _fails(capsys, "network", "init", "--network", target)
+    assert "NAME:ORGANISATION:ROLE" in _fails(capsys, "network", "init", "--network", str(tmp_path / "b"), "--node", "x")
+    status = _json(capsys, "network", "status", "--network", target)
+    assert {node["problem"] for node in status["nodes"]} == {"not running"}  # type: ignore[attr-defined]
+    assert main(["network", "status", "--network", target]) == 0
+    assert capsys.readouterr().out.count("down") == 4
+    assert "never started" in _fails(capsys, "network", "logs", "regulator", "--network", target)
+    log = tmp_path / "made/nodes/regulator/node.log"
+    log.write_text("".join(f"line {number}\n" for number in range(9)), encoding="utf-8")
+    assert main(["network", "logs", "regulator", "-n", "2", "--network", target]) == 0
+    assert capsys.readouterr().out == "line 7\nline 8\n"
+    assert _json(capsys, "network", "stop", "--network", target) == {"stopped": []}
+
+
+@pytest.mark.slow
+def test_a_node_that_cannot_start_is_told_and_nothing_is_left_running(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    network: NetworkInfo = create_network(tmp_path / "net", name="test")
+    network.node("regulator").config_path.write_text("nonsense = 1\n", encoding="utf-8")
+    error = _fails(capsys, "network", "start", "--network", str(network.path))
+    assert "node regulator ended with exit code 1" in error
+    assert "node.toml" in error
+    assert NetworkProcesses(network).running_names() == []
+
+
+def test_commands_have_no_duplicates() -> None:
+    names = [command.name for command in app.registered_commands] + [group.name for group in app.registered_groups]
+    assert len(names) == len(set(names))

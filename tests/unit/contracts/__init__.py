@@ -1,0 +1,1 @@
+"""The contract language, the runtime, the system contract, the library."""
