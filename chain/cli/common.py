@@ -22,6 +22,7 @@ NETWORK_VARIABLE: Final = "HEADRACE_NETWORK"
 URL_VARIABLE: Final = "HEADRACE_URL"
 DEFAULT_NETWORK: Final = Path("headrace-network")
 EXIT_FAILED: Final = 1
+RETRY_MS: Final = 1_000  # a person who waits wants to know soon that no node answers
 
 NetworkOption = Annotated[
     Path | None,
@@ -52,7 +53,7 @@ class Place:
     network: NetworkInfo | None
 
     def client(self, key: PrivateKey | None = None) -> Client:
-        return Client(self.urls, key=key)
+        return Client(self.urls, key=key, retry_ms=RETRY_MS)
 
     def account(self, name: str) -> PrivateKey:
         """The key of an account, by name or by the path of its file.

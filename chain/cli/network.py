@@ -196,7 +196,7 @@ async def node_statuses(info: NetworkInfo) -> list[dict[str, Any]]:
     async def one(name: str, url: str) -> dict[str, Any]:
         running = processes.running(name)
         document: dict[str, Any] = {"name": name, "url": url, "pid": running.pid if running else None}
-        async with Client(url, timeout_ms=STATUS_TIMEOUT_MS) as client:
+        async with Client(url, timeout_ms=STATUS_TIMEOUT_MS, retry_ms=0) as client:
             try:
                 return {**document, "status": await client.status(), "problem": None}
             except (NodesUnreachable, RpcFailed) as error:

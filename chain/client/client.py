@@ -57,9 +57,12 @@ class Client:
     """
 
     def __init__(
-        self, urls: str | Sequence[str], *, key: PrivateKey | None = None, timeout_ms: int = DEFAULT_TIMEOUT_MS
-    ) -> None:
-        self._transport = Transport([urls] if isinstance(urls, str) else urls, timeout_ms=timeout_ms)
+        self, urls: str | Sequence[str], *, key: PrivateKey | None = None, timeout_ms: int = DEFAULT_TIMEOUT_MS,
+        retry_ms: int | None = None,
+    ) -> None:  # fmt: skip
+        """`timeout_ms` for anything asked; when no node answers, give up after `retry_ms` already, if given."""
+        nodes = [urls] if isinstance(urls, str) else urls
+        self._transport = Transport(nodes, timeout_ms=timeout_ms, retry_ms=retry_ms)
         self._timeout_ms = timeout_ms
         self.key = key
         self.height = Height(0)  # the highest certified height seen

@@ -28,14 +28,18 @@ ResultT = TypeVar("ResultT")
 
 
 class Transport:
-    """Asks the nodes at `urls`, staying with one as long as it answers. Not to be shared between event loops."""
+    """Asks the nodes at `urls`, staying with one as long as it answers. Not to be shared between event loops.
 
-    def __init__(self, urls: Sequence[str], *, timeout_ms: int) -> None:
+    When none answers, all are asked again for `retry_ms` (within the time of the call).
+    """
+
+    def __init__(self, urls: Sequence[str], *, timeout_ms: int, retry_ms: int | None = None) -> None:
         if not urls:
             raise ValueError("at least one URL of a node is needed")
         self._urls = tuple(url.rstrip("/") for url in urls)
         self._current = 0
         self._timeout_ms = timeout_ms
+        self._retry_ms = retry_ms
         self._session: aiohttp.ClientSession | None = None
         self._ids = itertools.count(1)
 
@@ -84,7 +88,9 @@ class Transport:
     ) -> ResultT:
         """Ask one node after the other until one answers; a refusal that another node may not share counts as none."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + (self._timeout_ms if timeout_ms is None else timeout_ms) / 1_000
+        total_ms = self._timeout_ms if timeout_ms is None else timeout_ms
+        deadline = loop.time() + total_ms / 1_000
+        last_round = deadline if self._retry_ms is None else min(deadline, loop.time() + self._retry_ms / 1_000)
         failures: dict[str, str] = {}
         refusal: RpcFailed | None = None
         pause_ms = PAUSE_MS_MIN
@@ -105,7 +111,7 @@ class Transport:
                 self._current = (self._current + 1) % len(self._urls)
                 if loop.time() >= deadline:
                     break
-            if loop.time() + pause_ms / 1_000 >= deadline:
+            if loop.time() + pause_ms / 1_000 >= last_round:
                 if refusal is not None and len(failures) == len(self._urls):
                     raise refusal
                 raise NodesUnreachable(failures)

@@ -44,7 +44,7 @@ class Method:
         try:
             arguments = self._decode(packed)
             canonical = encode_fast(arguments) == packed
-        except (msgspec.DecodeError, OverflowError):
+        except (msgspec.DecodeError, UnicodeDecodeError, OverflowError):
             canonical = False
         if not canonical:
             arguments = self._slow(packed)

@@ -127,7 +127,7 @@ class _Life:
         self.agency = parties.organisations["agency"]
         self.provider_address = parties.organisations[self.provider]
         self.user_address = parties.organisations[self.user]
-        self.purse = index % PURSES
+        self.purse = index // 2 % PURSES  # consecutive applicants order from different banks
 
     def plan(self) -> None:
         """Every call of this life, each into its phase."""

@@ -114,7 +114,8 @@ def test_names_that_do_not_belong_together_are_malformed(world: CreditWorld) -> 
     assert world.fails(*deliver, *world.deliver_arguments("none")) == "unknown_order"
     other = world.address("other_agency")
     assert world.fails("bank_b", "order", "confirm", paper("order"), other, 0) == "order_mismatch"
-    assert world.fails("bob", "order", "time_out", world.address("bank_b"), paper("order"), other, 0) == "order_mismatch"
+    time_out = ("bob", "order", "time_out", world.address("bank_b"), paper("order"), other, 0)
+    assert world.fails(*time_out) == "order_mismatch"
 
 
 def test_an_order_is_refused_for_a_reason(world: CreditWorld) -> None:
