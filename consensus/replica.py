@@ -181,6 +181,12 @@ class Replica:
         return tuple(height for height, slot in slots if slot is not None and slot.is_in_flight)
 
     @property
+    def standing(self) -> tuple[Digest, ...]:
+        """Proposals for which the pool keeps transactions reserved, by height: to be reserved again after a restart."""
+        slots = (self._ordering.slot(height) for height in self._ordering.heights)
+        return tuple(slot.standing for slot in slots if slot is not None and slot.standing is not None)
+
+    @property
     def diverged(self) -> Diverged | None:
         """Set once this node disagrees with a quorum; it says nothing any more."""
         return self._diverged

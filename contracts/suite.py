@@ -11,10 +11,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from chain.codec import Value
 from chain.errors import BadInput
+
+# Gas limits that are enough: the largest contract needs 3 million, a full report of 128 items 0.2 million.
+DEPLOYMENT_GAS_LIMIT: Final = 10_000_000
+CALL_GAS_LIMIT: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,7 +116,11 @@ async def _measure(
             before = await _sample_all(session, urls, pids)
             await asyncio.sleep(max(0.0, plan.seconds - (time.monotonic() - first_s)))
             after = await _sample_all(session, urls, pids)
-        load = msgspec.json.decode(await _hear(load_process), type=LoadResult)
+        answer = await _hear(load_process)
+        try:
+            load = msgspec.json.decode(answer, type=LoadResult)
+        except msgspec.DecodeError as error:
+            raise BenchError(f"the load generator answered {len(answer)} bytes that are no result: {error}") from None
         await load_process.wait()
     finally:
         if load_process.returncode is None:

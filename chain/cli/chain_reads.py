@@ -25,9 +25,9 @@ from chain.cli.common import (
 )
 from chain.cli.contracts import parse_hash
 from chain.client.abi import Field, Variable
-from chain.codec import pack
 from chain.errors import BadInput, ConfigError
 from chain.offline import ProofError, TrustError, verify_proof
+from chain.rpc.state_keys import entry_key, item_key
 from contracts.language.types import INT
 
 proof_app = typer.Typer(no_args_is_help=True, help="Fetch proofs that anyone can check without a node.")
@@ -142,11 +142,11 @@ def proof_value(
             elements = await convert_arguments(
                 key or [], parameters, abi=abi, method=variable, address_of=lambda given: place.address(client, given)
             )
-            prefix = await client.address(target) + variable.encode() + b"\x00"
+            address = await client.address(target)
             if declared.kind == "List":
-                state_key = prefix + _index(elements[0])
+                state_key = item_key(address, variable, _index(elements[0]))
             else:
-                state_key = prefix + b"".join(pack(element) for element in elements)
+                state_key = entry_key(address, variable, elements)
             return (await client.rpc("get_value_proof", state_key=state_key, height=height))["proof"]
 
     _hand_over(asyncio.run(run()), out)
@@ -187,10 +187,10 @@ def _key_parameters(variable: Variable) -> tuple[Field, ...]:
     return tuple(Field(f"key{at}", kind) for at, kind in enumerate(variable.key))
 
 
-def _index(value: object) -> bytes:
+def _index(value: object) -> int:
     if not isinstance(value, int) or not 0 <= value < 2**63:
         raise BadInput("invalid_params", f"index is {value!r}, must be 0..2^63-1")
-    return value.to_bytes(8, "big")
+    return value
 
 
 def _hand_over(proof: Any, out: Path | None) -> None:

@@ -98,7 +98,7 @@ def start(
     info = open_network(network)
     processes = NetworkProcesses(info)
     if foreground:
-        asyncio.run(_run_in_foreground(info, processes, int(timeout_s * 1_000)))
+        asyncio.run(run_in_foreground(info, processes, int(timeout_s * 1_000)))
         return
     asyncio.run(_start(info, processes, int(timeout_s * 1_000)))
     document = {
@@ -211,7 +211,7 @@ async def _start(info: NetworkInfo, processes: NetworkProcesses, timeout_ms: int
     await processes.start_all(timeout_ms=timeout_ms, progress=lambda name: note(f"  {name:<16} ready  {urls[name]}"))
 
 
-async def _run_in_foreground(info: NetworkInfo, processes: NetworkProcesses, timeout_ms: int) -> None:
+async def run_in_foreground(info: NetworkInfo, processes: NetworkProcesses, timeout_ms: int) -> None:
     """Until SIGINT or SIGTERM; a node that ends meanwhile is named, the others go on."""
     asked = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -1,7 +1,7 @@
 """The Python client: signs locally, sends, reads, follows transactions, survives nodes that go away."""
 
 from chain.client.abi import Abi, parse_abi
-from chain.client.client import SYSTEM_ADDRESS, Client
+from chain.client.client import Client
 from chain.client.errors import (
     CallFailed,
     ClientError,
@@ -14,6 +14,7 @@ from chain.client.errors import (
     TransactionRefused,
 )
 from chain.client.receipts import ContractEvent, Outcome, Receipt, SendResult, receipt_of
+from contracts.system import SYSTEM_ADDRESS
 
 __all__ = [
     "SYSTEM_ADDRESS", "Abi", "CallFailed", "Client", "ClientError", "ContractEvent", "NodesUnreachable", "Outcome",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -38,8 +39,8 @@ from chain.model.signed_read import sign_read
 from chain.model.signing import sign_transaction
 from chain.model.transaction import Transaction
 from chain.types import ADDRESS_BYTES, DIGEST_BYTES, Address, Digest, Height, Instant
+from contracts.system import SYSTEM_ABI, SYSTEM_ADDRESS
 
-SYSTEM_ADDRESS: Final = Address(bytes(19) + b"\x01")
 DEFAULT_TIMEOUT_MS: Final = 30_000
 DEFAULT_GAS_LIMIT: Final = 5_000_000  # a full block of such transactions fits the default block's gas
 HEIGHT_FRESH_S: Final = 1.0
@@ -143,6 +144,8 @@ class Client:
         """The ABI of a contract, asked once (a contract upgraded meanwhile: `refresh`)."""
         address = await self.address(target)
         known = None if refresh else self._abis.get(address)
+        if known is None and address == SYSTEM_ADDRESS:
+            known = self._abis[address] = parse_abi(json.loads(SYSTEM_ABI))
         if known is None:
             answer = await self.rpc("get_abi", target=_hex(address), min_height=self.height)
             known = self._abis[address] = parse_abi(answer["abi"])

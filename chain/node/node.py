@@ -56,6 +56,7 @@ from executor.engine import Engine
 
 BACKLOG_HEIGHTS_MAX: Final = 8  # ordered and not yet stored: the leader packs no more
 OVERDUE_SENT_MAX: Final = 1_000
+LEADER_CHECK_S: Final = 0.25  # while transactions wait: is the leader still there?
 QUEUE_HEIGHTS_MAX: Final = 512
 INTAKE_BATCHES_MAX: Final = 256  # gossip messages being checked at once
 
@@ -153,6 +154,7 @@ class Node:
         self.sync_server = SyncServer(self.archive)
         self._build_sync()
         self._build_line(replica, key)
+        self._reserve_standing(replica)
 
     def _thread(self, name: str) -> ThreadPoolExecutor:
         thread = ThreadPoolExecutor(1, thread_name_prefix=f"headrace-{name}")
@@ -232,6 +234,13 @@ class Node:
             stored=self._on_stored,
         )
         self.stages = (self.pack, self.consensus, self.execute_stage, self.store_stage)
+
+    def _reserve_standing(self, replica: Replica) -> None:
+        """After a restart: what live proposals of the journal hold must not be packed a second time."""
+        for digest in replica.standing:
+            live = self.bodies.find(digest)
+            if live is not None:
+                self.obtainer.reserve(digest, live.transactions)
 
     # --- life ---
 
@@ -385,14 +394,20 @@ class Node:
             if self.pool.waiting_count == 0:
                 self._pool_changed_event.clear()
                 await self._pool_changed_event.wait()
-            await asyncio.sleep(pooled_ms_max / 4_000)
-            overdue = self.pool.overdue(before=Instant(wall_ms() - pooled_ms_max), count_max=OVERDUE_SENT_MAX)
+            await asyncio.sleep(min(pooled_ms_max / 4_000, LEADER_CHECK_S))
+            patience_ms = pooled_ms_max if self._leader_in_reach() else 0
+            overdue = self.pool.overdue(before=Instant(wall_ms() - patience_ms), count_max=OVERDUE_SENT_MAX)
             if not overdue:
                 continue
             if wall_ms() - self._overdue_told >= pooled_ms_max:
                 self._overdue_told = wall_ms()
                 self.gossip.add(overdue)
             self.post(TransactionsWaiting(overdue=True))
+
+    def _leader_in_reach(self) -> bool:
+        """A leader whose connection is gone will order nothing: its view's time runs at once."""
+        leader = self.replica.leader
+        return leader == self.validator_id or leader in self.gateway.connected()
 
     # --- neighbours of the consensus stage ---
 

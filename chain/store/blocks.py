@@ -370,8 +370,9 @@ def history_prefix(key: bytes) -> bytes:
 
 
 def event_prefix(contract: bytes, name: str) -> bytes:
-    """The events key of a contract's event, up to the height."""
-    return contract + name.encode("utf-8", "surrogatepass")[:EVENT_NAME_BYTES] + b"\x00"
+    """The events key of a contract's event, up to the height; the length keeps one name out of another's range."""
+    encoded = name.encode("utf-8", "surrogatepass")[:EVENT_NAME_BYTES]
+    return contract + bytes((len(encoded),)) + encoded
 
 
 def _index_events(index: dict[bytes, list[int]], at: bytes, receipts: Sequence[bytes]) -> None:

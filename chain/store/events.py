@@ -130,7 +130,7 @@ def _stream(
     found = cursor.set_range(prefix + height_key(first))
     while found:
         key = cursor.key()
-        if len(key) != len(prefix) + 8 or not key.startswith(prefix):
+        if not key.startswith(prefix):
             return
         height = int.from_bytes(key[-8:], "big")
         if height > last:

@@ -122,7 +122,7 @@ class ProposalObtainer:
     async def _run(self, wanted: Wanted) -> None:
         try:
             proposal, transactions = await self._obtain(wanted)
-            self._pool.reserve(wanted.digest, self._not_settled(transactions), self._now())
+            self.reserve(wanted.digest, transactions)
         except (BadInput, InvariantError) as error:
             if not wanted.fresh:
                 raise
@@ -130,14 +130,15 @@ class ProposalObtainer:
             return
         self._obtained(wanted.digest, proposal, transactions)
 
-    def _not_settled(self, transactions: Sequence[Transaction]) -> list[Transaction]:
-        """Those the pool should hold for this proposal: not executed, not promised to another live proposal."""
+    def reserve(self, digest: Digest, transactions: Sequence[Transaction]) -> None:
+        """Have the pool hold the bodies for this proposal: those not executed nor promised to another live one."""
         done = self._index.executed([transaction.hash for transaction in transactions])
-        return [
+        held = [
             transaction
             for transaction, settled in zip(transactions, done, strict=True)
             if not settled and self._pool.reserved_by(transaction.hash) is None
         ]
+        self._pool.reserve(digest, held, self._now())
 
     async def _obtain(self, wanted: Wanted) -> tuple[Proposal, Sequence[Transaction]]:
         known = self._find(wanted.digest)

@@ -7,14 +7,13 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from chain.codec import pack
 from chain.rpc.definitions import METHODS, Call, HeightNumber, Hex, ReadParams, unhex, unhex_hash
 from chain.rpc.errors import INVALID_PARAMS, NOT_FOUND, NOT_READY, PRUNED, invalid_params, not_found
 from chain.rpc.methods.targets import resolve_target
 from chain.rpc.results import ProofResult
+from chain.rpc.state_keys import entry_key, item_key
 from chain.rpc.values import value_from_json
-
-STATE_KEY_BYTES_MAX = 480
+from contracts.language.limits import KEY_BYTES_MAX
 
 
 class GetReceiptProof(ReadParams, frozen=True, kw_only=True):
@@ -51,11 +50,11 @@ async def get_value_proof(call: Call, params: GetValueProof) -> ProofResult:
         key = unhex(params.state_key, "state_key")
     elif params.target is not None and params.variable:
         address = await resolve_target(call, params.target)
-        key = state_key(address, params.variable, params.key, params.index)
+        key = _state_key(address, params)
     else:
         raise invalid_params("give `state_key`, or `target` and `variable`")
-    if not 0 < len(key) <= STATE_KEY_BYTES_MAX:
-        raise invalid_params(f"a state key of {len(key)} bytes, must be 1..{STATE_KEY_BYTES_MAX}")
+    if not 0 < len(key) <= KEY_BYTES_MAX:
+        raise invalid_params(f"a state key of {len(key)} bytes, must be 1..{KEY_BYTES_MAX}")
     if params.height is not None and params.height > call.height:
         raise not_found(f"no block {params.height} is certified here, the highest is {call.height}")
     proof = await call.services.value_proof(key=key, height=params.height)
@@ -64,10 +63,10 @@ async def get_value_proof(call: Call, params: GetValueProof) -> ProofResult:
     return ProofResult(proof=proof)
 
 
-def state_key(address: bytes, variable: str, elements: list[Any], index: int | None) -> bytes:
-    """The key of a Value (no elements), of a Map's entry (its key's elements) or of a List's item (its index)."""
-    prefix = address + variable.encode() + b"\x00"
-    if index is not None:
-        return prefix + index.to_bytes(8, "big")
-    packed = [pack(value_from_json(element, f"key[{at}]")) for at, element in enumerate(elements)]
-    return prefix + b"".join(packed)
+def _state_key(address: bytes, params: GetValueProof) -> bytes:
+    variable = params.variable or ""
+    if params.index is not None:
+        return item_key(address, variable, params.index)
+    return entry_key(
+        address, variable, [value_from_json(part, f"key[{at}]") for at, part in enumerate(params.key)]
+    )

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from chain.cli.arguments import convert_arguments, plain
-from chain.client.abi import Abi, Field, parse_abi, parse_type
+from chain.client.abi import Field, parse_abi, parse_type
 from chain.codec import Value
 from chain.errors import BadInput
 from contracts.language.types import text
@@ -22,7 +22,10 @@ ABI = parse_abi(
         "methods": [],
         "events": [{"name": "Added", "fields": [{"name": "entry", "type": "Entry"}]}],
         "structs": [
-            {"name": "Entry", "fields": [{"name": "title", "type": "str"}, {"name": "marks", "type": "tuple[Mark, ...]"}]},
+            {
+                "name": "Entry",
+                "fields": [{"name": "title", "type": "str"}, {"name": "marks", "type": "tuple[Mark, ...]"}],
+            },
             {"name": "Mark", "fields": [{"name": "by", "type": "Address"}, {"name": "note", "type": "bytes | None"}]},
         ],
         "storage": [{"name": "entries", "kind": "Map", "key": ["bytes", "Address"], "value": "Entry"}],
@@ -45,7 +48,8 @@ def _convert(kind: str, given: str) -> Value:
 
 GOOD: list[tuple[str, str, Value]] = [
     ("int", "5", 5), ("int", "-5", -5), ("int", "0xff", 255), ("int", str(2**200), 2**200), ("bool", "true", True),
-    ("bool", "false", False), ("str", "", ""), ("str", "5", "5"), ("str", "null", "null"), ("bytes", "0x00ff", b"\x00\xff"),
+    ("bool", "false", False), ("str", "", ""), ("str", "5", "5"), ("str", "null", "null"),
+    ("bytes", "0x00ff", b"\x00\xff"),
     ("Address", "0x" + "11" * 20, b"\x11" * 20), ("Address", "alice", ALICE), ("int | None", "null", None),
     ("int | None", "7", 7), ("tuple[int, str]", '[1, "a"]', (1, "a")), ("tuple[int, ...]", "[]", ()),
     ("tuple[int, ...]", '["18446744073709551616"]', (2**64,)), ("tuple[bool]", "[true]", (True,)),

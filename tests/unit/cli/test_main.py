@@ -6,7 +6,9 @@ import asyncio
 import json
 import threading
 from collections.abc import Iterator
+from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,8 +20,8 @@ from tests.unit.rpc.fake_node import ECHO, ECHO_NAME, FakeNode
 
 COMMANDS = [
     "", "network", "network init", "network start", "network stop", "network status", "network logs", "node",
-    "node run", "account", "account new", "account list", "deploy", "send", "call", "receipt", "block", "status", "proof",
-    "proof receipt", "proof value", "verify-proof", "demo",
+    "node run", "account", "account new", "account list", "deploy", "send", "call", "receipt", "block", "status",
+    "proof", "proof receipt", "proof value", "verify-proof", "demo",
 ]  # fmt: skip
 
 
@@ -81,7 +83,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, backend: Backend, folder: Path)
     monkeypatch.setenv("HEADRACE_URL", backend.url)
 
 
-def _json(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> dict[str, object]:
+def _json(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> dict[str, Any]:
     assert main([*arguments, "--json"]) == code
     out = capsys.readouterr().out
     document = json.loads(out)
@@ -119,8 +121,7 @@ def test_wrong_usage_is_2_and_goes_to_stderr(capsys: pytest.CaptureFixture[str])
 def test_send_and_receipt(capsys: pytest.CaptureFixture[str]) -> None:
     sent = _json(capsys, "send", ECHO_NAME, "say", "--account", "harbour-bank")
     assert (sent["status"], sent["error"], sent["value"]) == (0, "", [])
-    (event,) = sent["events"]  # type: ignore[misc]
-    assert event["fields"]["words"] == "say"
+    assert sent["events"][0]["fields"]["words"] == "say"
     again = _json(capsys, "receipt", str(sent["hash"]))
     assert again["height"] == sent["height"]
     assert main(["receipt", str(sent["hash"])[2:]]) == 0
@@ -136,14 +137,15 @@ def test_reads_signed_and_unsigned(capsys: pytest.CaptureFixture[str], folder: P
     signed = _json(capsys, "call", ECHO_NAME, "look", "hello", "--account", "delta-bank")
     account = load_account(folder / "accounts" / "delta-bank.json")
     assert signed["value"] == ["0x" + account.address.hex(), True, ["hello"]]
-    by_file = _json(capsys, "call", ECHO.hex().join(("0x", "")), "look", "x", "--account", str(folder / "accounts/operator.json"))
+    operator = str(folder / "accounts" / "operator.json")
+    by_file = _json(capsys, "call", "0x" + ECHO.hex(), "look", "x", "--account", operator)
     assert by_file["signed"] is True
 
 
 def test_looking_at_the_chain(capsys: pytest.CaptureFixture[str]) -> None:
     _json(capsys, "send", ECHO_NAME, "say")
     block = _json(capsys, "block", "1", "--full")
-    assert block["header"]["height"] == 1  # type: ignore[index]
+    assert block["header"]["height"] == 1
     assert main(["block", "1"]) == 0
     assert "signed by 1 validators" in capsys.readouterr().out
     assert _json(capsys, "status")["name"] == "node-0"
@@ -174,7 +176,7 @@ def test_accounts(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
     assert made["address"] == "0x" + load_account(path).address.hex()
     listed = _json(capsys, "account", "list")
-    assert {"name": "alice", "address": made["address"], "scheme": "secp256k1"} in listed["accounts"]  # type: ignore[operator]
+    assert {"name": "alice", "address": made["address"], "scheme": "secp256k1"} in listed["accounts"]
     assert "exists" in _fails(capsys, "account", "new", "alice")
     assert "must be letters" in _fails(capsys, "account", "new", "../evil")
     assert "must be one of ed25519" in _fails(capsys, "account", "new", "bob", "--scheme", "rsa")
@@ -201,7 +203,9 @@ def test_debug_lets_the_traceback_through(tmp_path: Path) -> None:
         main(["--debug", "network", "status", "--network", str(tmp_path)])
 
 
-def test_a_contract_is_checked_before_it_is_sent(capsys: pytest.CaptureFixture[str], tmp_path: Path, backend: Backend) -> None:
+def test_a_contract_is_checked_before_it_is_sent(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, backend: Backend
+) -> None:
     source = tmp_path / "bad.py"
     source.write_text("import os\n", encoding="utf-8")
     before = len(backend.node.where)
@@ -214,11 +218,12 @@ def test_a_contract_is_checked_before_it_is_sent(capsys: pytest.CaptureFixture[s
 def test_network_init_status_and_logs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     target = str(tmp_path / "made")
     made = _json(capsys, "network", "init", "--network", target, "--name", "mine")
-    assert len(made["nodes"]) == 4  # type: ignore[arg-type]
+    assert len(made["nodes"]) == 4
     assert "not empty" in _fails(capsys, "network", "init", "--network", target)
-    assert "NAME:ORGANISATION:ROLE" in _fails(capsys, "network", "init", "--network", str(tmp_path / "b"), "--node", "x")
+    other = str(tmp_path / "other")
+    assert "NAME:ORGANISATION:ROLE" in _fails(capsys, "network", "init", "--network", other, "--node", "x")
     status = _json(capsys, "network", "status", "--network", target)
-    assert {node["problem"] for node in status["nodes"]} == {"not running"}  # type: ignore[attr-defined]
+    assert {node["problem"] for node in status["nodes"]} == {"not running"}
     assert main(["network", "status", "--network", target]) == 0
     assert capsys.readouterr().out.count("down") == 4
     assert "never started" in _fails(capsys, "network", "logs", "regulator", "--network", target)
@@ -239,6 +244,27 @@ def test_a_node_that_cannot_start_is_told_and_nothing_is_left_running(
     assert "node regulator ended with exit code 1" in error
     assert "node.toml" in error
     assert NetworkProcesses(network).running_names() == []
+
+
+def test_commands_of_other_packages_are_added_and_a_broken_one_is_only_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points = [
+        EntryPoint("extra", "tests.unit.cli.plugin:app", "headrace.commands"),
+        EntryPoint("broken", "tests.unit.cli.no_such_module:app", "headrace.commands"),
+        EntryPoint("send", "tests.unit.cli.plugin:app", "headrace.commands"),  # never replaces one of our own
+    ]
+    monkeypatch.setattr("chain.cli.main.entry_points", lambda group: points)
+    groups = list(app.registered_groups)
+    try:
+        assert main(["extra", "hello"]) == 0
+        captured = capsys.readouterr()
+        assert captured.out == "hello from a plug-in\n"
+        assert "the command 'broken'" in captured.err
+        assert main(["--help"]) == 0
+        assert "extra" in capsys.readouterr().out
+    finally:
+        app.registered_groups[:] = groups
 
 
 def test_commands_have_no_duplicates() -> None:

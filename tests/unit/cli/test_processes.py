@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from chain.cli.network import run_in_foreground
 from chain.cli.processes import NetworkProcesses, NodeExited, ProcessError
 from chain.node.consortium import NetworkInfo, NodeInfo, create_network
 
@@ -129,7 +130,7 @@ def test_kill_takes_the_whole_node_with_its_executors(network: NetworkInfo) -> N
                     await asyncio.sleep(0.01)
             await processes.kill("regulator")  # nothing to do
             processes.start("regulator")
-            await processes.wait_ready()
+            await processes.wait_ready(["regulator", "delta-bank"])
 
     asyncio.run(scenario())
 
@@ -149,5 +150,33 @@ def test_a_stranger_with_the_same_id_is_left_alone(network: NetworkInfo) -> None
         processes = _processes(network)
         assert processes.running("regulator") is None
         assert await processes.stop(["regulator"]) == {}  # we are still here
+
+    asyncio.run(scenario())
+
+
+def test_in_the_foreground_ctrl_c_stops_the_nodes_in_order(
+    network: NetworkInfo, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def scenario() -> None:
+        async with _running(_processes(network)) as processes:
+            staying = asyncio.create_task(run_in_foreground(network, processes, 30_000))
+            async with asyncio.timeout(30):
+                while len(processes.running_names()) < len(network.nodes) or "Ctrl-C stops" not in _told(capsys):
+                    await asyncio.sleep(0.01)
+            await processes.kill("delta-bank")  # the others go on
+            async with asyncio.timeout(10):
+                while "delta-bank ended with exit code -9" not in _told(capsys):
+                    await asyncio.sleep(0.01)
+            assert not staying.done()
+            os.kill(os.getpid(), signal.SIGINT)
+            await staying
+            assert processes.running_names() == []
+            assert {processes.exit_code(node.name) for node in network.nodes} == {0, -9}
+
+    heard: list[str] = []
+
+    def _told(capsys: pytest.CaptureFixture[str]) -> str:
+        heard.append(capsys.readouterr().err)
+        return "".join(heard)
 
     asyncio.run(scenario())

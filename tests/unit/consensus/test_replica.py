@@ -130,7 +130,7 @@ def test_votes_of_up_to_f_validators_start_no_timer() -> None:
     solo.hear(3, Prepare(view=0, height=1, digest=bytes(32)))
     assert solo.replica.armed_timers == ()
     solo.hear(2, Prepare(view=0, height=1, digest=bytes(32)))  # more than F: an honest one has seen a proposal
-    assert solo.replica.armed_timers == (Timer.VIEW, Timer.RETRANSMIT)
+    assert list(solo.replica.armed_timers) == [Timer.VIEW, Timer.RETRANSMIT]
 
 
 def test_time_outs_double_per_failed_view_up_to_the_cap_and_return_to_the_base_on_progress() -> None:

@@ -146,7 +146,7 @@ def test_scan_is_ascending_and_sees_the_transactions_own_writes() -> None:
 
 def test_scan_of_wide_and_scalar_keys() -> None:
     body = "self.rows[2 ** 100] = (1,)\nself.rows[5] = [2, 3]\nreturn encode(self.rows.scan())"
-    assert _run(body) == ([(5, (2, 3)), (2**100, (1,))],) or _run(body) == (((5, (2, 3)), (2**100, (1,))),)
+    assert _run(body) == (((5, (2, 3)), (2**100, (1,))),)
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,12 @@ def test_no_live_object_escapes_from_storage() -> None:
 
 
 def test_an_optional_value_may_be_none() -> None:
-    body = "self.maybe.set(None)\na = (self.maybe.exists(), self.maybe.get(5))\nself.maybe.set(1)\nreturn encode(a, self.maybe.get())"
+    body = """
+    self.maybe.set(None)
+    a = (self.maybe.exists(), self.maybe.get(5))
+    self.maybe.set(1)
+    return encode(a, self.maybe.get())
+    """
     assert _run(body) == ((True, None), 1)
 
 

@@ -25,10 +25,12 @@ class SuiteWorld:
     Every transaction is a block of its own unless given to `block`. Arguments and events of all transactions are kept.
     """
 
-    def __init__(self, suite: Suite, aliases: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, suite: Suite, aliases: Mapping[str, str] | None = None, *, gas_limit: int = 100_000_000
+    ) -> None:
         """`aliases` makes one account of two names, for instance {"operator": "regulator"}."""
         self.suite = suite
-        self.chain = LocalChain(time_ms=START_MS)
+        self.chain = LocalChain(time_ms=START_MS, gas_limit=gas_limit)
         self.chain.machine = _MACHINE
         self.aliases = dict(aliases or {})
         self.contracts: dict[str, bytes] = {}

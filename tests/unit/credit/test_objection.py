@@ -125,6 +125,33 @@ def test_the_history_only_grows(world: CreditWorld) -> None:
     assert world.refuses_read("bank_b", "objection", "list_steps", *item(world), 0, 10) == "not_permitted"
 
 
+def test_there_is_nothing_to_answer_before_an_objection_or_after_its_end(world: CreditWorld) -> None:
+    answers = [
+        ("bank_a", "objection", "verify", *item(world), paper("r")),
+        ("agency", "objection", "resolve", *item(world), UPHELD, paper("r")),
+        ("alice", "objection", "escalate", *item(world)[1:], paper("r")),
+        ("arbiter", "objection", "decide", *item(world), UPHELD, paper("r")),
+        ("bob", "objection", "overdue", *item(world)),
+    ]
+    assert [world.do(*answer) for answer in answers] == ["unknown_objection"] * 5
+    assert world.read("alice", "objection", "dispute", *item(world)) is None
+    assert world.read("alice", "objection", "list_steps", *item(world), 0, 10) == ()
+    lodge(world)
+    resolve(world, UPHELD)
+    assert world.do(*answers[0]) == "objection_not_open"
+    assert world.do(*answers[1]) == "objection_not_open"
+
+
+def test_the_history_of_an_item_is_bounded(world: CreditWorld) -> None:
+    lodge(world)
+    for _ in range(199):
+        world.ok("bank_a", "objection", "verify", *item(world), paper("looked"))
+    assert world.fails("bank_a", "objection", "verify", *item(world), paper("looked")) == "too_many_steps"
+    assert resolve(world, UPHELD) == "ok", "an answer always fits"
+    assert world.fails("alice", "objection", "lodge", *item(world)[1:], paper("ground")) == "too_many_steps"
+    assert world.fails("alice", "objection", "escalate", *item(world)[1:], paper("ground")) == "too_many_steps"
+
+
 def test_two_marks_need_two_answers(world: CreditWorld) -> None:
     lodge(world)
     resolve(world, UNVERIFIABLE)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from contracts.suite import CALL_GAS_LIMIT
 from tests.unit.credit.credit_world import (
     ACCOUNTS,
     COLLECTION,
@@ -172,3 +173,9 @@ def test_a_report_is_bounded(world: CreditWorld) -> None:
     for number in range(128):
         assert world.submit(f"item {number}") == "ok"
     assert world.submit("one more") == "too_many_records"
+    world.consent()
+    world.accepted_order()
+    delivery = world.call("agency", "order", "deliver", *world.deliver_arguments())
+    assert delivery.value == "ok"
+    assert world.event_values("OrderDelivered")[-2] == 128
+    assert delivery.gas_used < CALL_GAS_LIMIT

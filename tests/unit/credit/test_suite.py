@@ -10,7 +10,8 @@ import pytest
 from chain.errors import BadInput
 from contracts import credit, income
 from contracts.language import check
-from contracts.suite import Deployed, Party, Suite, resolve
+from contracts.suite import DEPLOYMENT_GAS_LIMIT, Deployed, Party, Suite, resolve
+from tests.unit.credit.suite_world import SuiteWorld
 
 SUITES = [credit.SUITE, income.SUITE]
 
@@ -39,6 +40,11 @@ def test_a_placeholder_names_what_was_deployed_before(suite: Suite) -> None:
         assert call.signer in suite.parties
         assert call.contract in contracts
         resolve(call.arguments, parties, contracts)
+
+
+@pytest.mark.parametrize("suite", SUITES, ids=lambda suite: suite.name)
+def test_the_suite_deploys_within_the_gas_limit(suite: Suite) -> None:
+    assert SuiteWorld(suite, gas_limit=DEPLOYMENT_GAS_LIMIT).contracts.keys() == {d.name for d in suite.deployments}
 
 
 def test_placeholders_are_replaced_and_unknown_ones_named() -> None:

@@ -189,7 +189,7 @@ def test_events_by_contract_and_name_in_block_order(chain: ChainFactory, blocks:
 def test_events_of_one_contract_under_several_names_are_merged_by_place(
     chain: ChainFactory, blocks: BlockStore
 ) -> None:
-    names = ("b", "a" * 300, "a" * 299 + "c", "a")  # the long ones share an index entry
+    names = ("b", "a" * 300, "a" * 299 + "c", "a", "a\x00b", "", "长")  # the long ones share an index entry
     for _ in range(3):
         made = chain.block([], transactions=2)
         receipts = tuple(
@@ -203,7 +203,7 @@ def test_events_of_one_contract_under_several_names_are_merged_by_place(
         blocks.append([msgspec.structs.replace(made.block, receipts=receipts)])
     events = find_events(blocks, contract=CONTRACT)
     assert [event.place for event in events] == sorted(event.place for event in events)
-    assert len(events) == 3 * 2 * 4
+    assert len(events) == 3 * 2 * 7
     for name in names:
         only = find_events(blocks, contract=CONTRACT, name=name)
         assert [event.event.name for event in only] == [name] * 6
