@@ -79,7 +79,11 @@ def decode_call(raw: bytes) -> Call:
 
 
 def run_call(machine: Machine, state: MachineState, block: BlockContext, call: Call) -> tuple[bytes, Outcome]:
-    """(canonical receipt, outcome) of one transaction on `state`; whoever owns the state commits the writes."""
+    """(canonical receipt, outcome) of one transaction on `state`; whoever owns the state commits the writes.
+
+    Raises:
+        InvariantError: our bug; also a failed transaction that leaves writes or events.
+    """
     outcome = machine.execute(
         state,
         block,
@@ -90,6 +94,8 @@ def run_call(machine: Machine, state: MachineState, block: BlockContext, call: C
         arguments=call.arguments,
         gas_limit=call.gas_limit,
     )
+    if outcome.status and (outcome.writes or outcome.events):
+        raise InvariantError(f"transaction {call.hash.hex()} failed and left writes or events")
     receipt = Receipt(
         transaction_hash=call.hash,
         status=outcome.status,

@@ -120,6 +120,8 @@ class NetworkProcesses:
             known = self.running(name)
             if known is not None:
                 raise ProcessError(f"node {name} runs already (process {known.pid}); stop it first")
+            if (ended := self._children.get(name)) is not None:
+                ended.wait()  # killed by somebody else: reap it
             command = self._command(node)
             try:
                 with (node.folder / "node.log").open("ab") as log:
@@ -229,6 +231,8 @@ class NetworkProcesses:
                 self.exit_code(name)  # reaps our own child
                 if self.running(name) == processes[name]:
                     left.append(name)
+                elif (child := self._children.get(name)) is not None and child.pid == processes[name].pid:
+                    child.wait()  # it is gone or a zombie: reap it
             if not left or time.monotonic() >= deadline:
                 return left
             await asyncio.sleep(POLL_S)

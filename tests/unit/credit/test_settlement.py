@@ -80,6 +80,34 @@ def test_nothing_settles_twice(world: CreditWorld) -> None:
         assert world.fails(signer, "settlement", "pay", *key, world.address("agency"), 0) == "not_the_order_contract"
 
 
+def test_a_hold_settles_once_whatever_the_order_contract_asks(world: CreditWorld) -> None:
+    """The second wall: a settlement whose order contract is an account of ours."""
+    source = world.suite.deployment("credit.settlement").source_text()
+    operator, caller = world.address("operator"), world.address("careless order contract")
+    chain, payer, payee = world.chain, world.address("bank_b"), world.address("agency")
+    settlement = chain.deploy("settlement", source, world.contract("registry"), operator, sender=operator)
+    assert chain.call(settlement, "connect", caller, sender=operator).ok
+    assert chain.call(settlement, "issue", payer, 640, sender=operator).value == "ok"
+
+    def ask(method: str, order: str, *arguments: Any) -> str:
+        done = chain.call(settlement, method, payer, paper(order), *arguments, sender=caller)
+        return done.error if not done.ok else str(done.value)
+
+    assert ask("hold", "paid", payee, 5, 0) == "ok"
+    assert ask("hold", "paid", payee, 5, 0) == "held_already"
+    assert ask("pay", "paid", payee, 0) == "not_owed", "not delivered"
+    assert ask("transfer", "paid") == "None"
+    assert ask("transfer", "paid") == "not_held"
+    assert ask("pay", "paid", world.address("bank_a"), 0) == "not_owed", "another payee"
+    assert ask("pay", "paid", payee, 0) == "None"
+    assert [ask("pay", "paid", payee, 0), ask("refund", "paid", 0)] == ["not_owed", "already_settled"]
+    assert ask("hold", "refunded", payee, 5, 0) == "ok"
+    assert ask("refund", "refunded", 0) == "None"
+    assert [ask("refund", "refunded", 0), ask("transfer", "refunded")] == ["already_settled", "not_held"]
+    balances = [chain.read(settlement, "balance", account).value for account in (payer, payee)]
+    assert balances == [635, 5]
+
+
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_points_are_conserved_whatever_happens(world: CreditWorld, seed: int) -> None:
     """Random steps, sensible or not; after each, purses and open holds contain what was issued."""

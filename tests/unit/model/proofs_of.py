@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from chain.codec import encode
 from chain.model.genesis_json import genesis_to_json
 from chain.model.proofs import receipt_proof, value_proof
 from chain.types import ZERO_DIGEST
-from tests.unit.store.factory import ChainFactory, Made, key_of, value_of
+from tests.unit.store.factory import ChainFactory, key_of, value_of
 
 Json = dict[str, Any]
 
@@ -78,7 +77,3 @@ def documents(chain: ChainFactory) -> dict[str, Json]:
         "never written": value_document(chain, key_of(500), 5, written_at=None),
         "four signatures": value_document(chain, KEY, 3, written_at=2),
     }
-
-
-def resigned(chain: ChainFactory, made: Made, signers: int) -> bytes:
-    return encode(chain.certify(made.header, signers))

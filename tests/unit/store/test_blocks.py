@@ -55,6 +55,7 @@ def test_a_run_of_blocks_reads_back_in_every_way(chain: ChainFactory, blocks: Bl
     blocks.append([item.block for item in made[2:]])
     assert blocks.height() == 5
     assert blocks.tip() == made[-1].header
+    assert blocks.transaction_count() == sum(len(item.hashes) for item in made)
     assert blocks.headers(2, 99) == [item.block.header for item in made[1:]]
     for item in made:
         height = item.header.height
