@@ -22,7 +22,6 @@ class CatchUp:
         self._claims: dict[ValidatorId, Height] = {}
         self._sources: tuple[ValidatorId, ...] = ()
         self.outstanding: tuple[Height, Height] | None = None
-        self._is_trusted = False  # more than F claimed to have what was asked for
         self.is_patient = True  # False after a retransmission period without progress
 
     def note(self, sender: ValidatorId, height: int) -> None:
@@ -66,7 +65,7 @@ class CatchUp:
         if not self._claims:
             return None
         corroborated = self.corroborated()
-        if self.outstanding is not None and (self._is_trusted or corroborated <= low):
+        if self.outstanding is not None and not low < corroborated < self.outstanding[1]:
             return None  # but what was asked of a single claimant, perhaps a liar, does not hold up the rest
         target = corroborated or max(self._claims.values())
         is_far = target > ordered and target >= low + 2
@@ -74,6 +73,5 @@ class CatchUp:
             return None
         first, last = Height(low + 1), Height(min(target, low + FETCH_BLOCKS_MAX))
         self.outstanding = (first, last)
-        self._is_trusted = corroborated >= last
         self._sources = tuple(sorted(sender for sender, height in self._claims.items() if height >= last))
         return FetchBlocks(first=first, last=last, sources=self._sources)

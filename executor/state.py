@@ -198,6 +198,12 @@ class BlockState:
                     self._index.add(key)
         self._entries.update(writes)
 
+    def put(self, key: bytes, value: bytes | None) -> None:
+        """Lay one write on top."""
+        if self._index.active and key not in self._entries:
+            self._index.add(key)
+        self._entries[key] = value
+
     def write_set(self) -> WriteSet:
         """What the block wrote so far, ascending by key."""
         return sorted(self._entries.items())

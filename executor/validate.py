@@ -63,15 +63,16 @@ def validate(
     gas_used = reexecuted = 0
     for position, call in enumerate(calls):
         found = cursors[position]
-        seen = None if found is None else found.next()
-        if seen is not None and prefix.holds(seen):
-            prefix.commit(position, seen.writes, {})
-            receipts.append(seen.receipt)
-            gas_used += seen.gas
-            continue
+        if found is not None:
+            receipt, gas = found.next()
+            if receipt and prefix.holds(found):
+                prefix.accept(position, found)
+                receipts.append(receipt)
+                gas_used += gas
+                continue
         progress.enter(context.height, position)
         receipt, outcome = run_call(machine, prefix.state, context, call)
-        prefix.commit(position, outcome.writes, {} if seen is None else seen.writes, rerun=True)
+        prefix.correct(position, outcome.writes, {} if found is None else found.writes())
         receipts.append(receipt)
         gas_used += outcome.gas_used
         reexecuted += 1
@@ -136,47 +137,32 @@ def _merge_in_order(results: Sequence[ShareResult]) -> dict[bytes, bytes | None]
 # --- the exact way ---
 
 
-class _Seen(NamedTuple):
-    """What one transaction saw and did."""
-
-    receipt: bytes
-    gas: int
-    reads: list[tuple[bytes, int]]  # (key, version)
-    scans: list[tuple[bytes, tuple[tuple[bytes, int], ...]]]  # (prefix, what the block had put under it)
-    writes: dict[bytes, bytes | None]
-
-
 class _Cursor:
-    """Walks the transactions of one answer in order."""
+    """Walks the transactions of one answer in order; the current one's reads and writes are slices of flat arrays."""
 
     def __init__(self, outcome: ShareOutcome) -> None:
-        self._outcome = outcome
-        self._read_counts = integers(outcome.read_counts)
-        self._refs = integers(outcome.read_refs)
-        self._versions = integers(outcome.read_versions)
-        self._write_counts = integers(outcome.write_counts)
-        self._scans: dict[int, list[tuple[bytes, tuple[tuple[bytes, int], ...]]]] = {}
+        self.outcome = outcome
+        self.refs = integers(outcome.read_refs)
+        self.versions = integers(outcome.read_versions)
+        self.scans: dict[int, list[tuple[bytes, tuple[tuple[bytes, int], ...]]]] = {}  # (prefix, what was under it)
         for index, prefix, seen in outcome.scans:
-            self._scans.setdefault(index, []).append((prefix, seen))
-        self._index = self._read = self._write = 0
+            self.scans.setdefault(index, []).append((prefix, seen))
+        self.index = -1
+        self.first_read = self.last_read = self.first_write = self.last_write = 0
+        self._read_counts = integers(outcome.read_counts)
+        self._write_counts = integers(outcome.write_counts)
 
-    def next(self) -> _Seen | None:
-        """The next transaction; None if it was not run to an end."""
-        outcome, index = self._outcome, self._index
-        self._index += 1
-        first, self._read = self._read, self._read + self._read_counts[index]
-        refs, versions = self._refs[first : self._read], self._versions[first : self._read]
-        start, self._write = self._write, self._write + self._write_counts[index]
-        if not outcome.receipts[index]:
-            return None
-        keys, values = outcome.write_keys[start : self._write], outcome.write_values[start : self._write]
-        return _Seen(
-            receipt=outcome.receipts[index],
-            gas=outcome.gas[index],
-            reads=[(outcome.read_keys[ref], version) for ref, version in zip(refs, versions, strict=True)],
-            scans=self._scans.get(index, []),
-            writes=dict(zip(keys, values, strict=True)),
-        )
+    def next(self) -> tuple[bytes, int]:
+        """Move to the next transaction: (receipt, gas); the receipt is empty if it was not run to an end."""
+        self.index = index = self.index + 1
+        self.first_read, self.last_read = self.last_read, self.last_read + self._read_counts[index]
+        self.first_write, self.last_write = self.last_write, self.last_write + self._write_counts[index]
+        return self.outcome.receipts[index], self.outcome.gas[index]
+
+    def writes(self) -> dict[bytes, bytes | None]:
+        """What the current transaction wrote."""
+        first, last = self.first_write, self.last_write
+        return dict(zip(self.outcome.write_keys[first:last], self.outcome.write_values[first:last], strict=True))
 
 
 class _Prefix:
@@ -186,29 +172,31 @@ class _Prefix:
         self.state = BlockState(base)
         self._versions: dict[bytes, int] = {}
 
-    def holds(self, seen: _Seen) -> bool:
-        """True if every version that the transaction saw is the latest before it."""
-        versions = self._versions
-        for key, version in seen.reads:
-            if versions.get(key, POSITION_NONE) != version:
+    def holds(self, seen: _Cursor) -> bool:
+        """True if every version that the current transaction saw is the latest before it."""
+        latest, keys, refs, versions = self._versions, seen.outcome.read_keys, seen.refs, seen.versions
+        for at in range(seen.first_read, seen.last_read):
+            if latest.get(keys[refs[at]], POSITION_NONE) != versions[at]:
                 return False
-        for prefix, found in seen.scans:
-            if tuple([(key, versions[key]) for key in self.state.keys_under(prefix)]) != found:
+        for prefix, found in seen.scans.get(seen.index, ()):
+            if tuple([(key, latest[key]) for key in self.state.keys_under(prefix)]) != found:
                 return False
         return True
 
-    def commit(
-        self,
-        position: int,
-        writes: dict[bytes, bytes | None],
-        first_run: dict[bytes, bytes | None],
-        *,
-        rerun: bool = False,
+    def accept(self, position: int, seen: _Cursor) -> None:
+        """Put the writes of a transaction that holds on top."""
+        keys, values, versions = seen.outcome.write_keys, seen.outcome.write_values, self._versions
+        for at in range(seen.first_write, seen.last_write):
+            key = keys[at]
+            self.state.put(key, values[at])
+            versions[key] = position
+
+    def correct(
+        self, position: int, writes: dict[bytes, bytes | None], first_run: dict[bytes, bytes | None]
     ) -> None:
-        """Put a transaction's writes on top. Where a second run wrote what the `first_run` had written, those who saw
-        it saw the right value, so it keeps its version."""
+        """Put the writes of a second run on top. Where it wrote what the first had written, those who saw that saw the
+        right value, so it keeps its version."""
         self.state.commit(writes)
-        versions = self._versions
         for key, value in writes.items():
-            same = not rerun or first_run.get(key, _ABSENT) == value
-            versions[key] = position if same else _RERUN - position
+            same = first_run.get(key, _ABSENT) == value
+            self._versions[key] = position if same else _RERUN - position

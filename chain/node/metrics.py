@@ -31,12 +31,13 @@ class NodeCollector(Collector):
 
     def _consensus(self) -> Iterator[Metric]:
         replica, last = self._node.replica, self._node.last_header
+        views_entered = self._node.consensus.views_entered
         yield _gauge("headrace_consensus_view", "The current view", replica.view)
         yield _gauge("headrace_consensus_changing", "1 while a view change is under way", replica.is_changing)
         yield _gauge("headrace_consensus_ordered_height", "Highest ordered height", replica.ordered_height)
         yield _gauge("headrace_consensus_certified_height", "Highest certified height", replica.certified_height)
         yield _gauge("headrace_consensus_diverged", "1 if this node stopped voting", bool(self._node.diverged))
-        yield _counter("headrace_consensus_view_changes", "Views entered by a view change", self._node.consensus.views_entered)
+        yield _counter("headrace_consensus_view_changes", "Views entered by a view change", views_entered)
         yield _gauge("headrace_store_height", "Highest stored height", last.height)
         yield _counter(
             "headrace_store_transactions", "Executed transactions since genesis", self._node.transactions_total

@@ -20,7 +20,7 @@ from chain.config import NodeConfig
 from chain.crypto import Scheme, Verifier, verify
 from chain.errors import BadInput, InvariantError, PeerFault
 from chain.model.block import Certificate, Header, Proposal
-from chain.model.genesis import Genesis, chain_id, genesis_header
+from chain.model.genesis import Genesis, chain_id
 from chain.model.signing import ValidatorKey
 from chain.model.transaction import Transaction
 from chain.model.validators import ValidatorSet
@@ -93,13 +93,10 @@ class Node:
         self._pool_changed_event = asyncio.Event()
         self._executed: dict[Height, ExecutedBlock] = {}
         self.ordered: dict[Digest, Height] = {}  # transactions whose position is fixed and which are not stored
-        self.peer_heights: dict[ValidatorId, int] = {}
         self._intake_batches = 0
         self._executor_cpu_us = 0
 
-        last = decode(Header, store.blocks.header(store.blocks.height()) or b"") if store.blocks.height() else None
-        self.last_header: Header = last if last is not None else genesis_header(genesis)
-        certificate = store.blocks.certificate(self.last_header.height) if last is not None else None
+        self.last_header = store.blocks.tip()
         self.transactions_total = store.blocks.transaction_count()
         self.index = ExecutedTransactions(store.blocks)
         self.journal = JournalWriter(store.journal)
@@ -114,11 +111,20 @@ class Node:
             deployers=frozenset(genesis.deployers),
             mode="parallel" if config.executor.mode == "parallel" else "serial",
         )
-        replica = Replica(
+        self.replica = self._make_replica(key, records)
+        self._build_network(key)
+        self._build_sync()
+        self._build_line(key)
+        self._reserve_standing()
+
+    def _make_replica(self, key: ValidatorKey, records: list[JournalRecord]) -> Replica:
+        certificate = self.store.blocks.certificate(self.last_header.height)
+        times = self.config.consensus
+        return Replica(
             config=ReplicaConfig(
-                view_timeout_ms=config.consensus.view_timeout_ms,
-                view_timeout_ms_max=config.consensus.view_timeout_ms_max,
-                retransmit_ms=config.consensus.retransmit_ms,
+                view_timeout_ms=times.view_timeout_ms,
+                view_timeout_ms_max=times.view_timeout_ms_max,
+                retransmit_ms=times.retransmit_ms,
                 timestamp_drift_ms_max=self.parameters.timestamp_drift_ms_max,
             ),
             signer=key,
@@ -128,11 +134,13 @@ class Node:
             last=(self.last_header, decode(Certificate, certificate) if certificate else None),
             journal=records,
         )
+
+    def _build_network(self, key: ValidatorKey) -> None:
         self.gateway = Gateway.from_config(
-            config,
+            self.config,
             own=key.validator_id,
             chain_id=self.chain_id,
-            authority_sha256=genesis.ca_certificate_sha256,
+            authority_sha256=self.genesis.ca_certificate_sha256,
             handlers=GatewayHandlers(
                 on_frame=self._on_frame,
                 on_request=self._on_request,
@@ -152,9 +160,6 @@ class Node:
         )
         self.gossip = Gossip(self._broadcast_transactions)
         self.sync_server = SyncServer(self.archive)
-        self._build_sync()
-        self._build_line(replica, key)
-        self._reserve_standing(replica)
 
     def _thread(self, name: str) -> ThreadPoolExecutor:
         thread = ThreadPoolExecutor(1, thread_name_prefix=f"headrace-{name}")
@@ -183,7 +188,8 @@ class Node:
             spawn=self.spawn,
         )
 
-    def _build_line(self, replica: Replica, key: ValidatorKey) -> None:
+    def _build_line(self, key: ValidatorKey) -> None:
+        replica = self.replica
         self.consensus = ConsensusStage(
             replica=replica,
             validators=self.validators,
@@ -198,7 +204,6 @@ class Node:
             cpu=self.cpu,
             now=wall_ms,
         )
-        self.replica = replica
         self.pack = PackStage(
             chain_id=self.chain_id,
             proposer=key.validator_id,
@@ -235,9 +240,9 @@ class Node:
         )
         self.stages = (self.pack, self.consensus, self.execute_stage, self.store_stage)
 
-    def _reserve_standing(self, replica: Replica) -> None:
+    def _reserve_standing(self) -> None:
         """After a restart: what live proposals of the journal hold must not be packed a second time."""
-        for digest in replica.standing:
+        for digest in self.replica.standing:
             live = self.bodies.find(digest)
             if live is not None:
                 self.obtainer.reserve(digest, live.transactions)

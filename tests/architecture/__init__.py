@@ -1,1 +1,1 @@
-
+"""House rules, checked."""

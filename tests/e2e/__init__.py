@@ -1,1 +1,1 @@
-
+"""Whole networks of real processes."""

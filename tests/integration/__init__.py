@@ -1,1 +1,1 @@
-
+"""Real databases, sockets and processes, one part at a time."""

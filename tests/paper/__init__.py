@@ -1,1 +1,1 @@
-
+"""One test for each rule of PBFT, the rule quoted."""

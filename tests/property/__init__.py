@@ -1,1 +1,1 @@
-
+"""Properties that hold for all inputs."""

@@ -1,1 +1,1 @@
-
+"""Named after the failures they stop."""

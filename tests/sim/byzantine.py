@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from chain.model.block import proposal_digest
 from consensus import encode_signed
 from consensus.messages import Checkpoint, Commit, Message, Prepare, PrePrepare, Status, Verified, ViewChange
 
@@ -29,7 +30,6 @@ class Byzantine:
         self._halves: dict[int, frozenset[int]] = {}  # slot of a twin -> the slots it speaks to
         self._history: list[bytes] = []
         self.lies = 0
-        self.active = True
 
     def regroup(self) -> None:
         """Draw anew which half each twin speaks to."""
@@ -58,7 +58,7 @@ class Byzantine:
         """The frames that a liar sends to `target` instead of its message."""
         random = self._world.random
         data = encode_signed(message)
-        if not self.active or message.sender != node.validator:
+        if message.sender != node.validator:
             return [data]
         self.heard(data)
         frames = [data]
@@ -121,3 +121,12 @@ class Byzantine:
         else:
             message = ViewChange(view=view, stable=None, prepared=())
         return self.signed(node, message)
+
+    def with_votes(self, message: PrePrepare) -> list[Message]:
+        """A pre-prepare, and the leader's own votes for it."""
+        height, digest = message.proposal.height, proposal_digest(message.proposal)
+        return [
+            message,
+            Prepare(view=message.view, height=height, digest=digest),
+            Commit(view=message.view, height=height, digest=digest),
+        ]

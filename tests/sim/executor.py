@@ -17,6 +17,7 @@ class SimExecutor:
         self.executed = executed
         self.newest: list[bytes] = []  # executed by the newest block
         self.skipped = 0
+        self.corrupt = False  # scripts: it computes something else than the others
 
     def execute(self, proposal: Proposal) -> Header:
         if proposal.height != self.tip.height + 1:
@@ -30,6 +31,8 @@ class SimExecutor:
             fresh.append(transaction)
         self.newest = fresh
         digest = proposal_digest(proposal)
+        if self.corrupt:
+            fresh.append(b"not what the others computed")
         root = tagged_digest(TAG_TRANSACTIONS, b"".join(fresh))
         self.tip = Header(
             chain_id=proposal.chain_id,

@@ -135,3 +135,20 @@ def draw_plan(random: Random, *, nodes: int) -> Plan:
         node=draw_node(random),
         timers=draw_timers(random),
     )
+
+
+def calm_plan(
+    *,
+    window: int = 4,
+    block_transactions_max: int = 3,
+    byzantine: str = "",
+    network: NetworkFaults = CALM_NETWORK,
+    node: NodeFaults = CALM_NODE,
+    timers: TimerFaults = CALM_TIMERS,
+) -> Plan:
+    """Nothing goes wrong by itself: for scripts, which do the damage at the moments they choose."""
+    return Plan(
+        window=window, block_transactions_max=block_transactions_max, chaos_ms=0, strike_ms=(1, 1), strikes=("heal",),
+        submit_ms=(10, 30), submit_count=(1, 2), submit_nodes=1, byzantine=byzantine, network=network, node=node,
+        timers=timers,
+    )  # fmt: skip

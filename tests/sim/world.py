@@ -31,7 +31,10 @@ from tests.sim.trace import Trace
 
 LIVENESS_MS: Final = 120_000  # from the end of chaos until every transaction is final on every node
 SILENCE_MS: Final = 120_000  # from then on until nothing at all happens any more
-TRANSACTIONS_MAX: Final = 300
+TRANSACTIONS_MAX: Final = 160
+
+
+Intercept = Callable[[SimNode, SimNode, Message], bool]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +86,7 @@ class World:
         self.nemesis = Nemesis(self)
         self.transactions = 0
         self.expect_divergence = False
+        self.intercept: Intercept | None = None  # scripts: True where a message is not to be sent
         self.nodes: list[SimNode] = []
         self._make_nodes()
         self._complete = False
@@ -102,6 +106,11 @@ class World:
     @property
     def honest(self) -> list[SimNode]:
         return [node for node in self.nodes if node.honest]
+
+    def turn_dishonest(self, node: SimNode) -> None:
+        """From now on nothing is promised to, or by, this node."""
+        node.honest = False
+        self._unstored.pop(node.slot, None)
 
     def peers(self, node: SimNode) -> list[SimNode]:
         return [peer for peer in self.nodes if peer.validator != node.validator]
@@ -130,6 +139,8 @@ class World:
         for peer in targets:
             if self.strikes_now(node):
                 return  # it dies in the middle of a broadcast
+            if self.intercept is not None and self.intercept(node, peer, message.message):
+                continue
             frames = [data] if node.honest or self.plan.byzantine != "liar" else self.bend(node, peer, message)
             for frame in frames:
                 self.network.send(node.slot, peer.slot, frame)
@@ -210,6 +221,16 @@ class World:
         self.clock.after(0, submit)
 
     # --- phases ---
+
+    def run_for(self, duration_ms: int) -> None:
+        self.clock.run(until_ms=self.clock.now + duration_ms)
+
+    def run_until(self, condition: Callable[[], bool], *, limit_ms: int) -> int:
+        """How long it took until `condition` held. Raises Violation("script") after `limit_ms`."""
+        start = self.clock.now
+        if not self.clock.run(until_ms=start + limit_ms, done=condition):
+            raise Violation("script", f"what the script waits for did not happen within {limit_ms} ms")
+        return self.clock.now - start
 
     def boot(self) -> None:
         for node in self.nodes:

@@ -19,7 +19,7 @@ from chain.rpc import RpcServer
 from tests.unit.rpc.fake_node import ECHO, ECHO_NAME, FakeNode
 
 COMMANDS = [
-    "", "network", "network init", "network start", "network stop", "network status", "network logs", "node",
+    "network", "network init", "network start", "network stop", "network status", "network logs", "node",
     "node run", "account", "account new", "account list", "deploy", "send", "call", "receipt", "block", "status",
     "proof", "proof receipt", "proof value", "verify-proof", "demo",
 ]  # fmt: skip
@@ -99,7 +99,7 @@ def _fails(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 1) -
     return captured.err
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [pytest.param("", marks=pytest.mark.slow), *COMMANDS])
 def test_every_level_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*command.split(), "--help"]) == 0
     text = capsys.readouterr().out
@@ -182,6 +182,7 @@ def test_accounts(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
     assert "must be one of ed25519" in _fails(capsys, "account", "new", "bob", "--scheme", "rsa")
 
 
+@pytest.mark.slow
 def test_errors_say_what_is_wrong_and_what_would_be_right(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -14,8 +14,8 @@ from contracts.system import SYSTEM_ADDRESS
 from tests.unit.contracts.snippets import contract, run
 
 
-def _used(body: str, **parts: str) -> int:
-    result = run(body, **parts)
+def _used(body: str, members: str = "") -> int:
+    result = run(body, members=members)
     assert result.ok, result.error
     return result.gas_used
 

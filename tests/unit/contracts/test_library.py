@@ -38,7 +38,7 @@ def test_deposit_checking(bank: Bank) -> None:
     assert chain.call(address, "deposit_checking", 1, 30).ok
     assert _balances(bank, 1) == [(1_000, 530)]
     assert chain.call(address, "deposit_checking", 1, -1).error == "negative_amount"
-    assert chain.call(address, "deposit_checking", 9, 1).error == "missing_key: checking (line 41)"
+    assert chain.call(address, "deposit_checking", 9, 1).error == "missing_key: checking (line 39)"
 
 
 def test_transact_savings(bank: Bank) -> None:

@@ -31,8 +31,8 @@ class Point(Struct):
 WHO = bytes(range(20))
 
 
-def _run(body: str, *arguments: object, **parts: str) -> object:
-    result = run(body, *arguments, returns="bytes", members=MEMBERS, above=ABOVE, **parts)
+def _run(body: str) -> object:
+    result = run(body, returns="bytes", members=MEMBERS, above=ABOVE)
     assert result.ok, result.error
     return unpack(result.value)
 

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chain.codec import INTEGER_BITS_MAX, VALUE_DEPTH_MAX, Value, pack, unpack
@@ -21,6 +21,7 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
 )
 
 
+@settings(max_examples=60, deadline=None)
 @given(VALUES)
 def test_there_and_back_through_json_text(value: Value) -> None:
     document = json.loads(json.dumps(value_to_json(value)))

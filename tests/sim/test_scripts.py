@@ -1,0 +1,293 @@
+"""Faults at chosen moments: each script does one kind of damage, then demands progress and silence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from consensus.messages import Commit, Message, NewView, Prepare, PrePrepare
+from tests.sim.checkers import Violation
+from tests.sim.faults import CALM_NODE, CALM_TIMERS, Plan, TimerFaults, calm_plan
+from tests.sim.node import SimNode
+from tests.sim.world import World
+
+
+def started(*, nodes: int = 4, seed: int = 1, plan: Plan | None = None) -> World:
+    """A healthy cluster that has stored its first block."""
+    world = World(seed=seed, nodes=nodes, plan=plan or calm_plan())
+    world.boot()
+    world.run_for(100)
+    world.submit(1, world.honest)
+    world.demand_progress(5_000)
+    return world
+
+
+def finish(world: World) -> None:
+    world.resubmit()
+    world.demand_progress()
+    world.demand_silence()
+
+
+def leader(world: World) -> SimNode:
+    return world.node_of(world.validators.leader(max(node.view for node in world.nodes if node.alive)))
+
+
+def others(world: World, *nodes: SimNode) -> list[SimNode]:
+    return [node for node in world.honest if node not in nodes and node.alive]
+
+
+def height(nodes: list[SimNode]) -> int:
+    return min(node.disk_blocks.height for node in nodes)
+
+
+def reaches(nodes: list[SimNode], target: int) -> Callable[[], bool]:
+    return lambda: height(nodes) >= target
+
+
+def grows(nodes: list[SimNode], by: int = 1) -> Callable[[], bool]:
+    return reaches(nodes, height(nodes) + by)
+
+
+@pytest.mark.parametrize("nodes", [4, 7])
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_leader_killed_under_load_the_chain_goes_on_within_two_time_outs(nodes: int, seed: int) -> None:
+    world = started(nodes=nodes, seed=seed, plan=calm_plan(node=replace(CALM_NODE, overdue_ms=300)))
+    loading = True
+    world.keep_submitting(lambda: loading)
+    world.run_for(500)
+    dead = leader(world)
+    dead.crash()
+    alive = others(world, dead)
+    in_flight = max(node.replica.ordered_height for node in alive)
+    took = world.run_until(lambda: height(alive) > in_flight + world.plan.window, limit_ms=20_000)
+    assert took < 2 * CALM_TIMERS.view_timeout_ms
+    loading = False
+    dead.boot()
+    world.network.retry()
+    finish(world)
+    assert all(node.view == 1 for node in world.nodes)
+
+
+@pytest.mark.parametrize("victim", [0, 3])  # the leader, another
+def test_an_isolated_node_stops_nobody_and_catches_up(victim: int) -> None:
+    world = started()
+    lonely = world.nodes[victim]
+    world.nemesis.cut([lonely.slot])
+    loading = True
+    world.keep_submitting(lambda: loading)
+    before = lonely.disk_blocks.height
+    world.run_until(grows(others(world, lonely), 12), limit_ms=20_000)
+    assert lonely.disk_blocks.height <= before + 1
+    loading = False
+    world.nemesis.heal()
+    finish(world)
+
+
+@pytest.mark.parametrize("deaf", [True, False])
+def test_a_one_way_partition_of_the_leader_is_survived(deaf: bool) -> None:
+    """The leader hears nobody, or nobody hears the leader: a new one takes over."""
+    world = started()
+    old = leader(world)
+    for peer in world.peers(old):
+        world.network.blocked.add((peer.slot, old.slot) if deaf else (old.slot, peer.slot))
+    loading = True
+    world.keep_submitting(lambda: loading)
+    world.run_until(grows(others(world, old), 8), limit_ms=20_000)
+    loading = False
+    assert leader(world) is not old
+    world.nemesis.heal()
+    finish(world)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_crash_of_the_whole_cluster_loses_nothing_certified(seed: int) -> None:
+    world = started(seed=seed, plan=calm_plan(window=1 + seed % 5))
+    loading = True
+    world.keep_submitting(lambda: loading)
+    for _ in range(6):
+        world.run_for(world.random.randint(1, 400))
+        stored = {node.slot: list(node.disk_blocks.items) for node in world.nodes}
+        world.nemesis.crash_all()
+        certified = dict(world.checkers.blocks)
+        for node in world.nodes:
+            node.boot()
+            world.run_for(world.random.randint(0, 60))
+            kept = node.disk_blocks.items
+            assert kept[: len(stored[node.slot])] == stored[node.slot]
+        world.network.retry()
+        world.run_until(reaches(world.nodes, max(certified)), limit_ms=20_000)
+        assert all(world.checkers.blocks[at] == digest for at, digest in certified.items())
+    loading = False
+    finish(world)
+
+
+def test_more_than_f_nodes_stay_down_nothing_is_decided_and_all_is_well_when_they_return() -> None:
+    world = started()
+    down = world.nodes[2:]
+    for node in down:
+        node.crash()
+    world.submit(3, others(world))
+    world.run_for(10_000)
+    assert height(world.nodes[:2]) == height(world.nodes)
+    for node in down:
+        node.boot()
+    world.network.retry()
+    finish(world)
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("stage", [PrePrepare, Prepare, Commit])
+def test_leader_crash_with_several_heights_in_flight_leaves_no_gap(seed: int, stage: type[Message]) -> None:
+    """The leader dies once its messages of one stage have reached some nodes, for some heights, and not others."""
+    world = started(seed=seed, plan=calm_plan(window=6, block_transactions_max=1))
+    old = leader(world)
+    sent: list[int] = []
+
+    def lose(source: SimNode, target: SimNode, message: Message) -> bool:
+        if source is not old or not isinstance(message, PrePrepare | Prepare | Commit):
+            return False
+        at = message.proposal.height if isinstance(message, PrePrepare) else message.height
+        if isinstance(message, stage):
+            sent.append(at)
+            if len(sent) >= 3 * 5:
+                world.clock.after(0, lambda: old.crash() if old.alive else None)
+        return isinstance(message, stage) and (at + target.slot + seed) % 3 != 0
+
+    world.intercept = lose
+    world.submit(12, world.honest)
+    world.run_until(lambda: not old.alive, limit_ms=20_000)
+    world.intercept = None
+    alive = others(world, old)
+    top = max(sent)
+    world.run_until(lambda: height(alive) >= top, limit_ms=20_000)
+    old.boot()
+    world.network.retry()
+    finish(world)
+
+
+def test_a_leader_that_dies_after_its_block_is_ordered_by_some_does_not_leave_it_uncertified() -> None:
+    """One node never got the pre-prepare; the others have ordered and executed, and wait for its checkpoint vote."""
+    world = started(plan=calm_plan(window=1, node=replace(CALM_NODE, gossip=False)))
+    old, unlucky = world.nodes[0], world.nodes[2]
+    world.intercept = lambda source, target, message: (
+        source is old and target is unlucky and isinstance(message, PrePrepare | Prepare | Commit)
+    )
+    world.submit(1, [old])
+    alive = others(world, old)
+    helped = others(world, old, unlucky)
+    world.run_until(lambda: all(node.replica.executed_height == 2 for node in helped), limit_ms=20_000)
+    old.crash()
+    world.run_until(lambda: height(alive) == 2, limit_ms=20_000)
+
+
+@pytest.mark.parametrize(("nodes", "tolerated"), [(4, 1), (7, 2)])
+def test_repeated_leader_failures_back_off_up_to_a_cap_and_forget_it_on_progress(nodes: int, tolerated: int) -> None:
+    timers = TimerFaults(view_timeout_ms=200, view_timeout_ms_max=1_600, retransmit_ms=100)
+    world = started(nodes=nodes, plan=calm_plan(timers=timers, node=replace(CALM_NODE, overdue_ms=100)))
+    silenced = True
+    world.intercept = lambda source, target, message: silenced and isinstance(message, NewView | PrePrepare)
+    world.submit(3, world.honest)
+    longest = 0
+    for _ in range(200):
+        world.run_for(100)
+        longest = max(longest, *(node.replica.view_timeout_ms for node in world.nodes))
+    assert longest == timers.view_timeout_ms_max
+    assert max(node.view for node in world.nodes) > 2 * tolerated
+    silenced = False
+    for node in world.nodes[:tolerated]:
+        node.crash()
+    world.run_until(grows(others(world)), limit_ms=20_000)
+    assert {node.replica.view_timeout_ms for node in others(world)} == {timers.view_timeout_ms}
+    for node in world.nodes[:tolerated]:
+        node.boot()
+    world.network.retry()
+    finish(world)
+
+
+@pytest.mark.parametrize("nodes", [4, 7])
+@pytest.mark.parametrize("seed", range(5))
+def test_an_equivocating_leader_cannot_split_the_chain(nodes: int, seed: int) -> None:
+    """It sends two proposals of one (view, height) to two halves, and votes for each where it sent it."""
+    world = started(nodes=nodes, seed=seed)
+    liar = leader(world)
+    world.turn_dishonest(liar)
+    half = {node.slot for node in world.nodes if node.slot % 2}
+
+    def equivocate(source: SimNode, target: SimNode, message: Message) -> bool:
+        if source is liar and isinstance(message, PrePrepare) and target.slot in half:
+            other = world.byzantine.other_pre_prepare(message)
+            for forged in world.byzantine.with_votes(other):
+                world.network.send(liar.slot, target.slot, world.byzantine.signed(liar, forged))
+            return True
+        return source is liar and isinstance(message, Prepare | Commit) and target.slot in half
+
+    world.intercept = equivocate
+    world.submit(6, world.honest)
+    world.demand_progress()
+    assert leader(world) is not liar
+    world.demand_silence()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_liar_who_replays_bends_and_invents_votes_changes_nothing(seed: int) -> None:
+    world = World(seed=seed, nodes=4, plan=calm_plan(byzantine="liar"))
+    world.boot()
+    loading = True
+    world.keep_submitting(lambda: loading)
+    world.run_until(grows(world.honest, 25), limit_ms=90_000)
+    loading = False
+    assert world.byzantine.lies > 60
+    world.resubmit()
+    world.demand_progress()
+    world.demand_silence()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_twins_of_one_validator_cannot_split_the_chain(seed: int) -> None:
+    world = World(seed=seed, nodes=4, plan=calm_plan(byzantine="twins"))
+    world.boot()
+    loading = True
+    world.keep_submitting(lambda: loading)
+    for _ in range(8):
+        world.run_for(600)
+        world.byzantine.regroup()
+    loading = False
+    world.resubmit()
+    world.demand_progress()
+    world.demand_silence()
+
+
+def test_a_node_whose_execution_differs_stops_voting_says_so_and_the_others_go_on() -> None:
+    world = started()
+    strange = world.nodes[3]
+    world.expect_divergence = True
+    strange.executor.corrupt = True
+    world.turn_dishonest(strange)
+    world.submit(5, world.honest)
+    world.demand_progress(10_000)
+    assert strange.diverged is not None
+    assert strange.diverged.certified is not None
+    world.demand_silence()
+
+
+def test_a_clock_far_ahead_delays_the_chain_by_a_view_change_at_most() -> None:
+    """The leader's proposals lie beyond the drift bound: they wait, and a new leader takes over."""
+    world = started(plan=calm_plan(node=replace(CALM_NODE, overdue_ms=300)))
+    leader(world).skew_ms = 60_000
+    world.submit(4, world.honest)
+    world.demand_progress(20_000)
+    assert max(node.view for node in world.nodes) >= 1
+    for node in world.nodes:
+        node.skew_ms = 0
+    world.demand_silence()
+
+
+def test_the_checkers_notice_what_they_are_for() -> None:
+    """A stored block nobody else agrees with, and a promise about silence that does not hold."""
+    world = started()
+    world.checkers.blocks[2] = bytes(32)
+    world.submit(1, world.honest)
+    with pytest.raises(Violation, match="agreement"):
+        world.demand_progress(5_000)
