@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from chain.errors import ConfigError, InvariantError
-from executor.connection import START_S, Connection
+from executor.connection import START_S, STOP_S, Connection
 from executor.governor import Mode
 from executor.outcome import ExecutionInput, ExecutionOutput, ExecutionStats, QueryInput, QueryOutput
 from executor.process import ExecutorProcess
@@ -96,6 +96,7 @@ class Engine:
         self._height = -1  # last executed; -1: not started
         self._unstored: deque[Overlay] = deque()
         self._failed = ""
+        self._stopped = False
         self._queries = QueryExecutor(self._role("query", 0))
         self.stats = EngineStats()
 
@@ -136,6 +137,7 @@ class Engine:
         Raises:
             InvariantError: not the next height, a promise of ours broke, or the block ended the lead twice (the text
                 names the transaction); the node stops.
+            ChannelLost: `stop` was called.
         """
         async with self._turn:
             if self._failed:
@@ -167,7 +169,8 @@ class Engine:
         return await self._queries.query(query)
 
     async def stop(self) -> None:
-        """End all processes; a block that is being executed fails."""
+        """End all processes; a block that is being executed fails with ChannelLost."""
+        self._stopped = True
         await self._queries.stop()
         lead, self._lead = self._lead, None
         if lead is not None:
@@ -176,7 +179,7 @@ class Engine:
             self._control.close()
             self._control = None
         for process in self._others.values():
-            await process.wait(START_S)
+            await process.wait(STOP_S)
         self._others.clear()
 
     # --- blocks ---
@@ -192,6 +195,8 @@ class Engine:
                     lead = await self._restart_lead()
                 return await self._ask(lead, block, attempt)
             except ChannelLost:
+                if self._stopped:
+                    raise
                 if self._lead is not None:
                     place = self._lead.process.progress.place()
                 self._end_lead()

@@ -10,10 +10,10 @@ import time
 from array import array
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol, TypedDict
 
 from chain.errors import InvariantError
-from contracts.runtime import Machine
+from contracts.runtime import BlockContext, Machine
 from executor.governor import Governor
 from executor.outcome import ExecutionInput, ExecutionOutput, ExecutionStats, ShareOutcome, unpack_writes
 from executor.plan import Plan, make_plan
@@ -54,6 +54,15 @@ class _Attached:
     def __init__(self, link: Link) -> None:
         self.link = link
         self.height = 0
+
+
+class _Tools(TypedDict):
+    """What running a transaction takes."""
+
+    base: BaseState
+    machine: Machine
+    context: BlockContext
+    progress: Progress
 
 
 class _Sent(NamedTuple):
@@ -160,14 +169,8 @@ class Lead:
             return self._serially(block, reason, calls)
         own, sent, lost = self._dispatch(block, plan, executors)
         context = self._chain.block(height=block.height, time_ms=block.time_ms)
-        outcome = run_share(
-            [calls[position] for position in own],
-            own,
-            base=self._base,
-            machine=self._machine,
-            context=context,
-            progress=self._progress,
-        )
+        tools: _Tools = {"base": self._base, "machine": self._machine, "context": context, "progress": self._progress}
+        outcome = run_share([calls[position] for position in own], own, **tools)
         results = [ShareResult(own, outcome)]
         busy_us = [0] * self._executors
         busy_us[0] = outcome.busy_us
@@ -181,9 +184,7 @@ class Lead:
             busy_us[index] = answer.busy_us
             share_cpu_us += answer.cpu_us
         validate_ns = time.perf_counter_ns()
-        validated = validate(
-            calls, results, base=self._base, machine=self._machine, context=context, progress=self._progress
-        )
+        validated = validate(calls, results, **tools)
         self._learn(calls, results)
         hashes = [call.hash for call in calls]
 

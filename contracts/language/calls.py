@@ -278,6 +278,6 @@ class Calls:
             if keyword.arg not in known:
                 return scope.refuse(node, "attribute", f"no struct of this source has a field {keyword.arg}")
             keywords.append(ast.keyword(arg=field_name(str(keyword.arg)), value=self._expressions.expr(keyword.value)))
-        scope.cost += gas.DISPLAY * 2
+        scope.cost += gas.REPLACE
         return helper("replace", value, keywords=keywords)
 

@@ -42,6 +42,12 @@ _BINARY: Final[dict[type[ast.operator], str]] = {
     ast.BitXor: "bitxor",
 }
 _GROWS_NOT: Final = (ast.FloorDiv, ast.Mod, ast.BitAnd, ast.BitOr, ast.BitXor)
+_COSTS: Final[dict[type[ast.operator], int]] = {
+    ast.Mult: gas.MULTIPLY,
+    ast.FloorDiv: gas.DIVIDE,
+    ast.Mod: gas.DIVIDE,
+    ast.Pow: gas.POWER,
+}
 _COMPARE: Final[dict[type[ast.cmpop], str]] = {
     ast.Eq: "eq",
     ast.NotEq: "ne",
@@ -170,7 +176,7 @@ class Expressions:
         if name is None:
             advice = "use // : there is no floating point" if isinstance(node.op, ast.Div) else "not an operator here"
             return scope.refuse(node, "operator", advice)
-        scope.cost += gas.OPERATION
+        scope.cost += _COSTS.get(type(node.op), gas.OPERATION)
         if self._is_cheap(node.op, scope.kinds.of(node.left), scope.kinds.of(node.right)):
             return ast.BinOp(left=left, op=node.op, right=right)
         return helper(name, left, right)
@@ -178,7 +184,7 @@ class Expressions:
     def augmented(self, node: ast.AugAssign, current: ast.expr) -> ast.expr:
         """`current op= node.value`, where `current` is translated already; a list is extended in place."""
         scope = self.scope
-        scope.cost += gas.EXPRESSION + gas.OPERATION
+        scope.cost += gas.EXPRESSION + _COSTS.get(type(node.op), gas.OPERATION)
         name = _BINARY.get(type(node.op))
         value = self.expr(node.value)
         if name is None:
@@ -388,7 +394,7 @@ class Expressions:
                     parts.append(self.expr(value))
                 case _:
                     return self.scope.refuse(node, "format", "braces hold a value only: no `!`, `:` or `=`")
-        self.scope.cost += gas.OPERATION + gas.DISPLAY_ITEM * len(parts)
+        self.scope.cost += gas.OPERATION + gas.TEXT_ITEM * len(parts)
         return helper("joined", tuple_of(*parts))
 
 

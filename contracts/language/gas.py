@@ -16,24 +16,31 @@ ARGUMENT_BYTE: Final = 4
 STATEMENT: Final = 3
 EXPRESSION: Final = 2
 OPERATION: Final = 8  # an operator that goes through a metered helper
-CALL: Final = 12  # a builtin, a method of a local value, an internal call
+CALL: Final = 20  # a builtin, a method of a local value, an internal call
+MULTIPLY: Final = 12
+DIVIDE: Final = 24
+POWER: Final = 120
 FUNCTION: Final = 10  # entering an internal function
 ITERATION: Final = 8
 DISPLAY: Final = 20  # a tuple, list, dict or struct written down
 DISPLAY_ITEM: Final = 4
+TEXT_ITEM: Final = 24  # a part of an f-string
+REPLACE: Final = 80  # a struct's replace
 
 # Sizes
-ITEM: Final = 4  # an item visited, copied or compared
+ITEM: Final = 4  # an item visited or copied
+WALK: Final = 16  # a part of a value that is measured, checked, compared or encoded
 ITEM_BYTES: Final = 8  # an item in a new list or tuple
 BYTE_NEW: Final = 1  # a byte of a new string or bytes
 BYTES_SEEN: Final = 32  # bytes compared, searched or hashed for lookup per unit
 DICT_ENTRY: Final = 60
-DICT_CROWD: Final = 2  # entries of a dict per unit, for keys whose hashes an attacker can choose
+DICT_CROWD: Final = 4  # per entry of a dict, for keys whose hashes an attacker can choose
 SORT_STEP: Final = 3
 
 # Storage; a write never depends on the old value
 READ: Final = 300
 READ_BYTE: Final = 1
+WIDE_BYTE: Final = 6  # on top, of a value or argument with an integer beyond 64 bits
 WRITE: Final = 1_000
 WRITE_BYTE: Final = 4  # of key and value
 SCAN: Final = 2_000

@@ -115,7 +115,7 @@ class Accessors:
         key, lookup = self._key(variable), self._lookup()
         decode = f"h__d_{name}"
         self.constants[decode] = shapes.decoder(variable.value)
-        found = f"    h__x.gas -= len(raw)\n    return {decode}(raw)\n"
+        found = f"    h__x.gas -= len(raw)\n    return {decode}(h__x, raw)\n"
 
         def define(operation: str, parameters: str, body: str) -> str:
             return f"def {variable_name(name, operation)}(h__x{parameters}, /):\n{body}"
@@ -285,7 +285,7 @@ def _scan(x: Frame, prefix: bytes, checkers: Any, parts: tuple[Any, ...], reader
     if len(sought) > KEY_BYTES_MAX:
         _key_too_long()
     skip = len(prefix)
-    return [(reader(key[skip:]), decode(raw)) for key, raw in x.scan(sought)]
+    return [(reader(key[skip:]), decode(x, raw)) for key, raw in x.scan(sought)]
 
 
 def _emit(x: Frame, name: str, values: tuple[Any, ...]) -> None:

@@ -9,6 +9,7 @@ import msgspec
 
 from chain.codec import unpack
 from chain.errors import DecodeError
+from contracts.language import gas
 from contracts.language.build import constant_name, interface_name, method_name, struct_name, stub_name
 from contracts.language.compiler import CompiledContract
 from contracts.language.model import InterfaceDecl, MethodDecl, Mutability, StubDecl
@@ -47,14 +48,15 @@ class Method:
         except (msgspec.DecodeError, UnicodeDecodeError, OverflowError):
             canonical = False
         if not canonical:
-            arguments = self._slow(packed)
+            arguments = self._slow(x, packed)
         result = self._function(x, *arguments)
         if self._returns is None:
             return b""
         return encode_value(self._returns(x, result))
 
-    def _slow(self, packed: bytes) -> tuple[Any, ...]:
+    def _slow(self, x: Frame, packed: bytes) -> tuple[Any, ...]:
         """Integers beyond 64 bits, or a proper error."""
+        x.charge(gas.WIDE_BYTE * len(packed))
         try:
             arguments: tuple[Any, ...] = self._revive(unpack(packed))
         except DecodeError:
@@ -103,12 +105,12 @@ class Stub:
             raise ContractError(Status.TYPE, f"{self.name} takes {len(self._checkers)} arguments")
         return encode_value(tuple([check(x, value) for check, value in zip(self._checkers, arguments, strict=True)]))
 
-    def unpack(self, result: bytes) -> Any:
+    def unpack(self, x: Frame, result: bytes) -> Any:
         if self._decode is None:
             return None
         if not result:
             raise ContractError(Status.TYPE, f"{self.name} returned nothing")
-        return self._decode(result)
+        return self._decode(x, result)
 
 
 class Reference:

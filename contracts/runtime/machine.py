@@ -130,7 +130,7 @@ class Machine:
         method: str,
         arguments: bytes,
         readonly: bool,
-        decode: Callable[[bytes], T],
+        decode: Callable[[Frame, bytes], T],
     ) -> T:
         """A call from one contract into another; the decoded result.
 
@@ -149,7 +149,7 @@ class Machine:
         try:
             packed = self._enter(frame, target, method, arguments)
             frame.charge(gas_table.CONTRACT_CALL_BYTE * len(packed))
-            result = decode(packed)
+            result = decode(frame, packed)
             context.depth -= 1
             caller.gas = frame.gas
             return result

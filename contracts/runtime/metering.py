@@ -63,7 +63,7 @@ def measure(x: Frame, value: Any, depth: int = 0) -> int:
         return 1
     if depth >= VALUE_NESTING_MAX:
         raise ContractError(Status.LIMIT, "value_nesting")
-    x.gas -= gas.ITEM * (1 + len(parts))
+    x.gas -= gas.WALK * (1 + len(parts))
     if x.gas < 0:
         raise OutOfGas
     total = 5
@@ -72,6 +72,20 @@ def measure(x: Frame, value: Any, depth: int = 0) -> int:
         if total > _WALK_BYTES_MAX:
             raise ContractError(Status.LIMIT, "value_size")
     return total
+
+
+def measured(x: Frame, values: list[Any] | tuple[Any, ...]) -> int:
+    """The size of the largest of some values that are not plain integers, each paid for."""
+    largest = 0
+    others = 0
+    for value in values:
+        if type(value) is not int:
+            others += 1
+            largest = max(largest, measure(x, value))
+    x.gas -= others * gas.WALK
+    if x.gas < 0:
+        raise OutOfGas
+    return largest
 
 
 def new_bytes(x: Frame, size: int) -> None:
@@ -136,7 +150,7 @@ def key_for(x: Frame, key: Any, crowd: int) -> None:
         raise wrong_type("a key", key)
     else:
         measure(x, key)
-    x.gas -= crowd // gas.DICT_CROWD
+    x.gas -= crowd * gas.DICT_CROWD
     if x.gas < 0:
         raise OutOfGas
 

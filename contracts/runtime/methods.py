@@ -208,7 +208,7 @@ def _text(name: str, new: bool) -> _Method:
         if new:
             new_bytes(x, len(value))
         else:
-            visit(x, len(value) // gas.BYTES_SEEN)
+            visit(x, len(value) // 8)
         return getattr(value, name)()
 
     return method
@@ -227,6 +227,7 @@ def _encode(x: Frame, value: str) -> bytes:
 
 
 def _decode(x: Frame, value: bytes) -> str:
+    visit(x, len(value) // gas.BYTES_SEEN)
     new_bytes(x, len(value) if value.isascii() else 4 * len(value))
     return value.decode()
 

@@ -26,6 +26,7 @@ from contracts.runtime.metering import (
     items_of,
     key_for,
     measure,
+    measured,
     new_bytes,
     new_items,
     text_size,
@@ -352,9 +353,8 @@ def _extreme(x: Frame, values: tuple[Any, ...], pick: Callable[[Any], Any]) -> A
     items_of(x, items)
     if not items:
         raise ContractError(Status.TYPE, "empty_sequence")
-    for value in items if type(items) is not range else ():
-        if type(value) is not int:
-            measure(x, value)
+    if type(items) is list or type(items) is tuple:
+        measured(x, items)
     return pick(items)
 
 
@@ -389,10 +389,7 @@ def sort(x: Frame, values: list[Any], reverse: Any) -> None:
     """Sort in place; pays for n log n comparisons of the largest item."""
     if type(reverse) is not bool:
         raise wrong_type("bool", reverse)
-    largest = 0
-    for value in values:
-        if type(value) is not int:
-            largest = max(largest, measure(x, value))
+    largest = measured(x, values)
     count = len(values)
     x.charge(count * count.bit_length() * (gas.SORT_STEP + largest // gas.BYTES_SEEN))
     values.sort(reverse=reverse)

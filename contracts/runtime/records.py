@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from chain.codec import pack, unpack_trusted
+from contracts.language import gas
 from contracts.language.build import field_name
 from contracts.language.limits import INTEGER_MAX, INTEGER_MIN, VALUE_BYTES_MAX
 from contracts.language.model import ContractModel, RecordDecl
@@ -20,6 +21,7 @@ from contracts.runtime.errors import ContractError, Status
 from contracts.runtime.frame import Frame
 from contracts.runtime.metering import measure, wrong_type
 
+Decoder = Callable[[Frame, bytes], Any]
 Checker = Callable[[Frame, Any], Any]  # the value in its stored form, or a ContractError
 
 encode_fast: Final = msgspec.msgpack.Encoder().encode
@@ -67,7 +69,7 @@ class Shapes:
     def __init__(self, model: ContractModel) -> None:
         self.structs: dict[str, type[msgspec.Struct]] = {}
         self._checkers: dict[Type, Checker] = {}
-        self._decoders: dict[Type, Callable[[bytes], Any]] = {}
+        self._decoders: dict[Type, Decoder] = {}
         self._declared = model.structs
         for struct in model.structs.values():
             self.structs[struct.name] = self._struct(struct)
@@ -131,20 +133,21 @@ class Shapes:
 
     # Decoding what is stored or was checked to be canonical
 
-    def decoder(self, kind: Type) -> Callable[[bytes], Any]:
+    def decoder(self, kind: Type) -> Decoder:
         """Canonical bytes -> value; raises ContractError if they hold another type (as after an upgrade)."""
         found = self._decoders.get(kind)
         if found is None:
             found = self._decoders[kind] = self._make_decoder(kind)
         return found
 
-    def _make_decoder(self, kind: Type) -> Callable[[bytes], Any]:
+    def _make_decoder(self, kind: Type) -> Decoder:
         fast = msgspec.msgpack.Decoder(self.native(kind)).decode
 
-        def decode(raw: bytes) -> Any:
+        def decode(x: Frame, raw: bytes) -> Any:
             try:
                 return fast(raw)
             except msgspec.ValidationError:
+                x.charge(gas.WIDE_BYTE * len(raw))
                 return self.revive(kind, unpack_trusted(raw))
 
         return decode

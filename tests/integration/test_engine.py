@@ -17,6 +17,7 @@ from contracts.runtime import Status
 from executor import ExecutionOutput, QueryInput
 from executor.engine import Engine
 from executor.process import NOWHERE
+from executor.protocol import ChannelLost
 from tests.integration.engine_room import EngineRoom, is_running, until
 from tests.unit.executor.workbench import ARENA, account, deployment, hash_of, receipts_of, results_of, transaction
 
@@ -198,6 +199,24 @@ def test_a_cancelled_block_leaves_nothing_behind_for_the_next(tmp_path: Path) ->
             with pytest.raises(asyncio.CancelledError):
                 await running
             await _equal(room, _payments(board, 20))
+
+    asyncio.run(scenario())
+
+
+def test_stopping_ends_a_running_block_and_all_processes(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with EngineRoom(tmp_path, executors=2) as room:
+            (board,) = await _boards(room)
+            running = asyncio.create_task(room.engine.execute(room.block(_long(board, 40))))
+            lead = room.engine._lead
+            assert lead is not None
+            await until(lambda: lead.process.progress.place()[0] == room.engine.height + 1, "the lead is in the block")
+            pids = room.engine.process_ids
+            await room.engine.stop()
+            with pytest.raises(ChannelLost):
+                await running
+            assert not any(is_running(pid) for pid in pids)
+            assert room.engine.executors_alive == 0
 
     asyncio.run(scenario())
 

@@ -107,6 +107,10 @@ def test_no_way_out_through_names_attributes_or_text(body: str) -> None:
     assert check(_source(body, above="LIMIT = 4"))
 
 
+# Twelve small tuples that are two hundred million values when they are written out.
+_BUSH = "a = ()\nfor n in range(12):\n    a = (a, a, a, a, a)\n"
+
+
 @pytest.mark.parametrize(
     ("body", "statuses"),
     [
@@ -147,9 +151,9 @@ def test_no_way_out_through_names_attributes_or_text(body: str) -> None:
         ("a = ()\nfor n in range(10 ** 6):\n    a = (a,)\nreturn 1", [Status.OK]),
         ("a = []\nfor n in range(10 ** 5):\n    a = [a]\nreturn 1 if a == [a] else 2", [Status.LIMIT]),
         ("a = ()\nfor n in range(40):\n    a = (a, a)\nreturn len(encode(a))", [Status.LIMIT]),
-        ("a = ()\nfor n in range(12):\n    a = (a, a, a, a, a)\nreturn len(encode(a))", [Status.OUT_OF_GAS, Status.LIMIT]),
-        ("a = ()\nfor n in range(12):\n    a = (a, a, a, a, a)\nb = {a: 1}\nreturn 1", [Status.OUT_OF_GAS, Status.LIMIT]),
-        ("a = ()\nfor n in range(12):\n    a = (a, a, a, a, a)\nreturn 1 if a in [a] else 2", [Status.OUT_OF_GAS, Status.LIMIT]),
+        (_BUSH + "return len(encode(a))", [Status.OUT_OF_GAS, Status.LIMIT]),
+        (_BUSH + "b = {a: 1}\nreturn 1", [Status.OUT_OF_GAS, Status.LIMIT]),
+        (_BUSH + "return 1 if a in [a] else 2", [Status.OUT_OF_GAS, Status.LIMIT]),
         ("a = ['x' * 10 ** 6] * 10 ** 5\nreturn len(encode(a))", [Status.LIMIT]),
         ("a = ['x' * 10 ** 6] * 10 ** 5\na.sort()\nreturn 1", [Status.OUT_OF_GAS]),
         ("a = ['x' * 10 ** 6] * 10 ** 5\nb = 'y' * 10 ** 6 in a\nreturn 1", [Status.OUT_OF_GAS]),
@@ -161,7 +165,7 @@ def test_no_way_out_through_names_attributes_or_text(body: str) -> None:
         ("a = '%1000000000d'\nb = a % 1\nreturn 1", [Status.TYPE]),
         ("a = [[n, 1] for n in range(1_000)]\na.sort(reverse=True)\nreturn a[0][0]", [Status.OK]),
         ("d = {(n * (2 ** 61 - 1), 1): n for n in range(16_000)}\nreturn 1", [Status.OK, Status.OUT_OF_GAS]),
-        ("d = {n * (2 ** 61 - 1): n for n in range(8_000)}\nwhile True:\n    a = d[2 ** 61 - 1]", [Status.OUT_OF_GAS]),
+        ("d = {n * (2 ** 61 - 1): n for n in range(4_000)}\nwhile True:\n    a = d[2 ** 61 - 1]", [Status.OUT_OF_GAS]),
     ],
 )  # fmt: skip
 def test_a_bomb_is_stopped_by_gas_or_a_limit_at_once(body: str, statuses: list[Status]) -> None:
@@ -170,6 +174,7 @@ def test_a_bomb_is_stopped_by_gas_or_a_limit_at_once(body: str, statuses: list[S
     gc.collect()
 
 
+@pytest.mark.slow
 def test_memory_stays_bounded_at_the_highest_gas() -> None:
     """Whatever a transaction keeps alive, all its gas buys a bounded amount of memory."""
     script = """
@@ -194,9 +199,8 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
         "a = []\nwhile True:\n    a.append(('a,' * 10_000).split(','))",
         "a = []\nwhile True:\n    a.append(list(enumerate(range(1_000, 30_000))))",
     ]
-    done = subprocess.run(
-        [sys.executable, "-c", script], input="----".join(bodies), capture_output=True, text=True, timeout=200, check=True
-    )
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, input="----".join(bodies), capture_output=True, text=True, timeout=200, check=True)
     assert int(done.stdout) < 900
 
 
@@ -215,7 +219,8 @@ def test_a_guard_is_no_assert_and_holds_under_optimisation() -> None:
 
 def test_no_state_of_a_module_or_class_leaks_from_one_transaction_to_the_next() -> None:
     members = "seen: Value[int]"
-    body = "cache = {}\ncache['n'] = cache.get('n', 0) + 1\nitems = [1]\nitems.append(2)\nreturn cache['n'] * 10 + len(items)"
+    body = "cache = {}\ncache['n'] = cache.get('n', 0) + 1\nitems = [1]\nitems.append(2)\n"
+    body += "return cache['n'] * 10 + len(items)"
     chain = LocalChain()
     address = chain.deploy("leak", _source(body, members=members))
     assert [chain.call(address, "run").value for _ in range(3)] == [12, 12, 12]
@@ -312,8 +317,11 @@ class A(Contract):
 chain = LocalChain()
 a = chain.deploy("a", source)
 token = chain.deploy("token", load_source("library/token"), "T", "T", 10)
-results = [chain.call(a, "run", ("x", "yy", "z", "x", "w")), chain.call(token, "transfer", a, 3), chain.call(token, "transfer", a, 30)]
-print([(r.outcome.status, r.outcome.gas_used, r.outcome.result.hex(), r.outcome.error, sorted(r.outcome.writes.items())) for r in results])
+results = [chain.call(a, "run", ("x", "yy", "z", "x", "w"))]
+results += [chain.call(token, "transfer", a, amount) for amount in (3, 30)]
+for result in results:
+    done = result.outcome
+    print(done.status, done.gas_used, done.result.hex(), done.error, sorted(done.writes.items()))
 """
     outputs = set()
     for seed, digits in (("0", "640"), ("1", "0"), ("12345", "4300")):
@@ -322,7 +330,7 @@ print([(r.outcome.status, r.outcome.gas_used, r.outcome.result.hex(), r.outcome.
             [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True, env=environment
         )
         outputs.add(done.stdout)
-    assert len(outputs) == 1 and outputs.pop().startswith("[(0, ")
+    assert len(outputs) == 1 and outputs.pop().startswith("0 ")
 
 
 def test_deep_sources_are_refused_the_same_from_a_deep_stack() -> None:
@@ -340,10 +348,11 @@ def test_deep_sources_are_refused_the_same_from_a_deep_stack() -> None:
     assert at(0) == at(600)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["library/smallbank", "library/token"])
 def test_a_damaged_source_is_refused_or_compiles_but_never_crashes(name: str) -> None:
     assert name in available()
     source = load_source(name)
-    for position in range(0, len(source), 37):
+    for position in range(0, len(source), 97):
         for damage in ("", "(", "\n", "self", "..", "=", "'", ":", "[0]"):
             check(source[:position] + damage + source[position + 3 :])

@@ -63,7 +63,7 @@ class Byzantine:
         self.heard(data)
         frames = [data]
         lie = random.randrange(1_000) // BEND_RATE
-        if lie > 5:
+        if lie > 6:
             return frames
         self.lies += 1
         match lie:
@@ -79,9 +79,30 @@ class Byzantine:
                 return [data, random.choice(self._history)]
             case 4:
                 return [data, self._garbage(node)]
+            case 5:
+                return [data, *self._forgeries(message)]
             case _:
                 cut = random.randrange(len(data))
                 return [data, data[:cut] + bytes((data[cut] ^ 0x11,)) + data[cut + 1 :]]
+
+    def _forgeries(self, message: Verified[Message]) -> list[bytes]:
+        """Somebody else's signature under something it was not given for: type, view, height, sender."""
+        said = message.message
+        if isinstance(said, Prepare):
+            forged: list[Message] = [
+                Commit(view=said.view, height=said.height, digest=said.digest),
+                Prepare(view=said.view + 1, height=said.height, digest=said.digest),
+                Prepare(view=said.view, height=said.height + 1, digest=said.digest),
+                Checkpoint(height=said.height, digest=said.digest),
+            ]
+        else:
+            forged = [said]
+        return [
+            encode_signed(Verified(sender=member.id, message=lie, signature=message.signature))
+            for lie in forged
+            for member in self._world.validators.members
+            if (member.id, lie) != (message.sender, said)
+        ]
 
     def signed(self, node: SimNode, message: Message) -> bytes:
         return encode_signed(self._world.core.sign(node.validator, message))

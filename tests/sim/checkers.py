@@ -37,6 +37,10 @@ class Violation(Exception):
         self.promise = promise
 
 
+def short(node: ValidatorId) -> str:
+    return node[:4].hex()
+
+
 class NodeHistory:
     """What has left one honest node over all its lives."""
 
@@ -47,6 +51,7 @@ class NodeHistory:
         self.executed: dict[int, bytes] = {}  # height -> proposal digest
         self.next_execute = 1
         self.next_store = 1
+        self.certified = 0  # the highest block it ever had
         self.votes = 0
 
 
@@ -71,10 +76,11 @@ class Checkers:
         """A life begins: execution and storing go on above what is on disk."""
         history = self.history(node)
         history.next_execute = history.next_store = stored + 1
+        history.certified = max(history.certified, stored)
 
     # --- votes ---
 
-    def on_send(self, node: ValidatorId, message: Message, journal: Journal) -> None:
+    def on_send(self, node: ValidatorId, message: Message, journal: Journal, *, window: int) -> None:
         """A message of its own leaves an honest node."""
         match message:
             case PrePrepare():
@@ -106,6 +112,10 @@ class Checkers:
             case Status():
                 return
         self._no_contradiction(node, key, digest)
+        if key[2] > self.history(node).certified + window:
+            raise Violation(
+                "window", f"{short(node)} votes at h{key[2]} with h{self.history(node).certified} certified"
+            )
 
     def _no_contradiction(self, node: ValidatorId, key: tuple[int, int, int], digest: bytes) -> None:
         history = self.history(node)
@@ -114,18 +124,18 @@ class Checkers:
         if before != digest:
             kind, view, height = key
             name = MessageType(kind).name.lower()
-            raise Violation("no_contradiction", f"{node.hex()[:8]} said two things as {name} v{view} h{height}")
+            raise Violation("no_contradiction", f"{short(node)} said two things as {name} v{view} h{height}")
 
     def _durable(self, holds: bool, node: ValidatorId, key: tuple[int, int, int]) -> None:
         if not holds:
             kind, view, height = key
             name = MessageType(kind).name.lower()
-            raise Violation("durable_before_visible", f"{node.hex()[:8]}: {name} v{view} h{height} is not in its journal")
+            raise Violation("durable_before_visible", f"{short(node)}: {name} v{view} h{height} is not in its journal")
 
     def _check_view(self, node: ValidatorId, view: int, what: str) -> None:
         left_below = self.history(node).left_below
         if view < left_below:
-            raise Violation("left_views_stay_left", f"{node.hex()[:8]}: {what} in v{view} after view-change v{left_below}")
+            raise Violation("left_views_stay_left", f"{short(node)}: {what} in v{view} after view-change v{left_below}")
 
     def _remember_commit(self, node: ValidatorId, message: Commit) -> None:
         commits = self.history(node).commits
@@ -144,9 +154,11 @@ class Checkers:
             elif view < message.view:
                 certificate = prepared.get(height)
                 if certificate is None or (certificate.view, certificate.digest) < (view, b""):
-                    raise Violation("prepared_handed_on", f"{node.hex()[:8]}: view-change v{message.view} lacks h{height}")
+                    raise Violation("prepared_handed_on", f"{short(node)}: view-change v{message.view} lacks h{height}")
                 if certificate.view == view and certificate.digest != digest:
-                    raise Violation("prepared_handed_on", f"{node.hex()[:8]}: another digest prepared at h{height} v{view}")
+                    raise Violation(
+                        "prepared_handed_on", f"{short(node)}: another digest prepared at h{height} v{view}"
+                    )
 
     # --- the life of a block ---
 
@@ -154,27 +166,34 @@ class Checkers:
         history = self.history(node)
         digest = proposal_digest(proposal)
         if proposal.height != history.next_execute:
-            raise Violation("execute_in_order", f"{node.hex()[:8]}: h{proposal.height}, not h{history.next_execute}")
+            raise Violation("execute_in_order", f"{short(node)}: h{proposal.height}, not h{history.next_execute}")
         history.next_execute += 1
         if history.executed.setdefault(proposal.height, digest) != digest:
-            raise Violation("ordered_once", f"{node.hex()[:8]} executes another proposal at h{proposal.height} than before")
+            raise Violation(
+                "ordered_once", f"{short(node)} executes another proposal at h{proposal.height} than before"
+            )
         if self.ordered.setdefault(proposal.height, digest) != digest:
-            raise Violation("agreement", f"two proposals ordered at h{proposal.height}, seen at {node.hex()[:8]}")
+            raise Violation("agreement", f"two proposals ordered at h{proposal.height}, seen at {short(node)}")
 
     def on_store(self, node: ValidatorId, header: Header, certificate: Certificate) -> None:
         history = self.history(node)
         if header.height != history.next_store:
-            raise Violation("store_in_order", f"{node.hex()[:8]}: h{header.height}, not h{history.next_store}")
+            raise Violation("store_in_order", f"{short(node)}: h{header.height}, not h{history.next_store}")
         history.next_store += 1
+        history.certified = max(history.certified, header.height)
         self.check_certificate(header, certificate)
         digest = header_hash(header)
         if self.blocks.setdefault(header.height, digest) != digest:
-            raise Violation("agreement", f"two blocks at h{header.height}, seen at {node.hex()[:8]}")
+            raise Violation("agreement", f"two blocks at h{header.height}, seen at {short(node)}")
 
     def check_certificate(self, header: Header, certificate: Certificate) -> None:
         """The checker's own rule, sharing no code with the core: distinct signers of a quorum's weight, this header."""
         digest = header_hash(header)
-        if certificate.kind != MessageType.CHECKPOINT or certificate.height != header.height or certificate.digest != digest:
+        if (
+            certificate.kind != MessageType.CHECKPOINT
+            or certificate.height != header.height
+            or certificate.digest != digest
+        ):
             raise Violation("certificate", f"h{header.height}: the certificate is about something else")
         message = signing_bytes(
             chain_id=self._chain_id,

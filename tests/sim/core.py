@@ -1,4 +1,4 @@
-"""The seam to the unchanged core: building a replica, checking and signing messages, with the simulator's cheap keys."""
+"""The seam to the unchanged core: building a replica, checking and signing messages, with cheap keys."""
 
 from __future__ import annotations
 
@@ -45,12 +45,6 @@ class Core:
             last=last,
             journal=journal,
         )
-
-    def standing(self, replica: Replica) -> set[bytes]:
-        """Digests of the proposals whose transactions the pool must keep reserved after a restart."""
-        ordering = replica._ordering
-        slots = (ordering.slot(height) for height in ordering.heights)
-        return {slot.standing for slot in slots if slot is not None and slot.standing is not None}
 
     def verify(self, signed: Signed[Message]) -> Verified[Message]:
         """The core's own verification, run on every message that comes off the wire. Raises PeerFault."""

@@ -40,9 +40,7 @@ class SimSigner:
 
 
 def sim_validators(count: int) -> tuple[Validator, ...]:
-    return tuple(
-        Validator(name=f"n{index}", public_key=public_key(f"n{index}"), weight=1) for index in range(count)
-    )
+    return tuple(Validator(name=f"n{index}", public_key=public_key(f"n{index}"), weight=1) for index in range(count))
 
 
 def sim_genesis(*, nodes: int, parameters: ChainParameters) -> Genesis:

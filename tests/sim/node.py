@@ -132,7 +132,7 @@ class SimNode:
 
     def _reclaim(self) -> None:
         """Transactions of journalled proposals: reserved where the proposal still stands, waiting otherwise."""
-        standing = self.world.core.standing(self.replica)
+        standing = self.replica.standing
         for digest, proposal in self.journal.proposals.items():
             if proposal.height > self.disk_blocks.height:
                 for transaction in proposal.transaction_hashes():

@@ -50,7 +50,9 @@ class Obtainer:
             return
         node = self._node
         proposal = request.proposal or self._proposals.get(digest) or node.proposal(digest)
-        if proposal is not None and all(transaction in node.pool.known for transaction in proposal.transaction_hashes()):
+        if proposal is not None and all(
+            transaction in node.pool.known for transaction in proposal.transaction_hashes()
+        ):
             self._finish(request, proposal)
             return
         self._ask(request)

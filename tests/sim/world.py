@@ -17,6 +17,7 @@ from chain.model.validators import ValidatorSet
 from consensus import encode_signed
 from consensus.effects import Broadcast, Diverged, ReportFault, Send
 from consensus.messages import Message, Verified
+from tests.sim.bounds import check_bounds
 from tests.sim.byzantine import Byzantine
 from tests.sim.checkers import Checkers, Violation
 from tests.sim.clock import Clock
@@ -33,6 +34,8 @@ LIVENESS_MS: Final = 120_000  # from the end of chaos until every transaction is
 SILENCE_MS: Final = 120_000  # from then on until nothing at all happens any more
 TRANSACTIONS_MAX: Final = 160
 
+
+BOUNDS_EVERY: Final = 32  # steps of a node between two walks through its memory
 
 Intercept = Callable[[SimNode, SimNode, Message], bool]
 
@@ -69,9 +72,7 @@ class World:
         self.node_faults = self.plan.node
         self.clock = Clock()
         self.trace = Trace(story=story)
-        parameters = ChainParameters(
-            window=self.plan.window, block_transactions_max=self.plan.block_transactions_max
-        )
+        parameters = ChainParameters(window=self.plan.window, block_transactions_max=self.plan.block_transactions_max)
         genesis = sim_genesis(nodes=nodes, parameters=parameters)
         self.parameters = parameters
         self.chain_id = chain_id(genesis)
@@ -128,7 +129,7 @@ class World:
     def transmit(self, node: SimNode, effect: Broadcast | Send) -> None:
         message = effect.message
         if node.honest and message.sender == node.validator:
-            self.checkers.on_send(node.validator, message.message, node.journal)
+            self.checkers.on_send(node.validator, message.message, node.journal, window=self.plan.window)
         targets = [
             peer
             for peer in self.peers(node)
@@ -167,6 +168,13 @@ class World:
 
     def after_step(self, node: SimNode) -> None:
         node.replica.validate_state()
+        if node.steps % BOUNDS_EVERY == 0:
+            check_bounds(
+                node.replica,
+                window=self.plan.window,
+                nodes=len(self.validators),
+                transactions_max=self.plan.block_transactions_max,
+            )
 
     def on_fault_reported(self, node: SimNode, effect: ReportFault) -> None:
         if node.honest and all(peer.honest for peer in self.nodes if peer.validator == effect.peer):

@@ -126,7 +126,7 @@ def test_the_history_only_grows(world: CreditWorld) -> None:
 
 
 def test_there_is_nothing_to_answer_before_an_objection_or_after_its_end(world: CreditWorld) -> None:
-    answers = [
+    answers: list[tuple[Any, ...]] = [
         ("bank_a", "objection", "verify", *item(world), paper("r")),
         ("agency", "objection", "resolve", *item(world), UPHELD, paper("r")),
         ("alice", "objection", "escalate", *item(world)[1:], paper("r")),

@@ -53,7 +53,8 @@ def test_different_people_fall_into_different_shards(
             )
             for number, call in enumerate(phase.calls)
         ]  # fmt: skip
-        table = predictor.predict(calls, base=cast(BaseState, world.chain.state), height=world.height + 1, time_ms=world.time_ms)
+        base = cast(BaseState, world.chain.state)
+        table = predictor.predict(calls, base=base, height=world.height + 1, time_ms=world.time_ms)
         plan = make_plan(table, [1] * len(calls), 4)
         if phase.name not in LONE_PHASES:
             assert plan.largest_shard <= 6, f"{phase.name}: {plan.largest_shard} of {len(calls)} in one shard"
