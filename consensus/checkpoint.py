@@ -140,11 +140,6 @@ class Checkpoints:
             raise Divergence(
                 height=height, own=Digest(known.digest), certified=Digest(certificate.digest), reason="certified_twice"
             )
-        issued = self._issued.get(height)
-        if issued is not None and issued != header.proposal_digest:
-            raise Divergence(
-                height=height, own=issued, certified=Digest(header.proposal_digest), reason="ordered_differently"
-            )
         self._fetched[height] = block
         self._compare(height)
 

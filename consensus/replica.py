@@ -392,10 +392,9 @@ class Replica:
         if not self._timers.fire(timer, now, out):
             return
         match timer:
-            case Timer.VIEW:
-                if not self.is_changing or self._view_changes.quorum_seen:
-                    self._leave_for(View(self._safety.view + 1), out)
-                    self._consider_views(now, out)
+            case Timer.VIEW:  # while the view changes it runs only after a quorum was seen
+                self._leave_for(View(self._safety.view + 1), out)
+                self._consider_views(now, out)
             case Timer.RETRANSMIT:
                 self._retransmit(out)
             case Timer.TIMESTAMP:
@@ -507,13 +506,15 @@ class Replica:
 
     def validate_state(self) -> None:
         """Raises InvariantError if a bound or a relation between the parts does not hold. For tests and simulations."""
+        if self._diverged is not None:
+            return  # it stopped in the middle of a step, for good
         self._ordering.validate_state()
         self._checkpoints.validate_state()
         if self._ordering.low != self._checkpoints.low or self._safety.floor != self._checkpoints.low:
             raise InvariantError("the parts disagree on the certified height")
         if not self.is_changing and self._ordering.view != self._safety.view:
             raise InvariantError(f"votes of view {self._ordering.view} in view {self._safety.view}")
-        if self._started and self._diverged is None:
+        if self._started:
             if self._has_work() != (self._timers.deadline(Timer.RETRANSMIT) is not None):
                 raise InvariantError("outstanding work without a timer, or a timer without outstanding work")
             if self._needs_view_timer() != (self._timers.deadline(Timer.VIEW) is not None):

@@ -13,7 +13,7 @@ from executor.protocol import HEAD_BYTES, ChannelLost, Reply, Setup, body_bytes,
 
 START_S: Final = 60.0  # to start Python, import the machine and open the state on a busy computer
 BUFFER_BYTES: Final = 4 * 1024 * 1024  # read ahead of a frame's end
-STOP_S: Final = 5.0  # to notice that the socket is closed; a long transaction is cut short after it
+STOP_S: Final = 1.0  # to notice that the socket is closed; it holds nothing durable, so a long block is cut short
 
 
 class Connection:

@@ -113,7 +113,6 @@ class Settlement(Contract):
         code = Registry(self.registry.get()).check(ctx.sender, INSTITUTION)
         require(code == OK, code)
         require(0 < points, "malformed_points")
-        require(0 <= target and target < PURSES, "malformed_purse")
         if not self._take(ctx.sender, source, points):
             return INSUFFICIENT
         self._put(ctx.sender, target, points)

@@ -10,7 +10,7 @@ import pytest
 from chain.errors import PeerFault
 from chain.model.block import NO_PROPOSER, proposal_digest
 from chain.types import Height
-from consensus.effects import Abandon, Execute, FetchBlocks, ObtainProposal, Persist, RequestProposal
+from consensus.effects import Abandon, Diverged, Execute, FetchBlocks, ObtainProposal, Persist, RequestProposal
 from consensus.events import PeerConnected, Started, Timer, TransactionsWaiting
 from consensus.messages import (
     Checkpoint,
@@ -141,6 +141,36 @@ def test_a_value_ordered_by_one_node_alone_is_kept_by_the_next_view() -> None:
     network.elapse(4 * TIME_OUT)
     network.check_agreement()
     assert [texts(node)[:1] for node in network.up()] == [hashed("a")] * 3
+
+
+def test_more_than_f_faulty_members_make_a_new_view_forget_an_ordered_value() -> None:
+    """Nothing can save agreement then, but this node notices, says so, and takes no part in it."""
+    for kept in (False, True):
+        solo = Solo(number=3)
+        chain = solo.chain
+        proposal, other = chain.proposal(1, "a"), chain.proposal(1, "b")
+        solo.order(proposal)
+        certificate = chain.certificate(
+            MessageType.PREPARE, view=1, height=1, digest=proposal_digest(other), signers=(0, 1, 2)
+        )
+        prepared = [certificate] if kept else []
+        effects = solo.change_view(2, *[chain.view_change(number, 2, prepared=prepared) for number in (0, 1, 2)])
+        [stopped] = of(Diverged, effects)
+        assert (stopped.height, stopped.own) == (1, proposal_digest(proposal))
+        assert stopped.certified == (proposal_digest(other) if kept else None)
+        assert said(Prepare, effects) == []
+        assert solo.propose(chain.proposal(2, "c", leader=2), view=2) == []
+
+
+def test_more_than_f_faulty_members_order_a_second_value() -> None:
+    solo = Solo(number=3)
+    chain = solo.chain
+    proposal, other = chain.proposal(1, "a"), chain.proposal(1, "b")
+    solo.order(proposal)
+    stable = chain.certificate(MessageType.CHECKPOINT, height=1, digest=bytes(32), signers=(0, 1, 2))
+    solo.change_view(2, *[chain.view_change(number, 2, stable=stable) for number in (0, 1, 2)])
+    [stopped] = of(Diverged, solo.commit(other, 0, 1, 2, view=2))
+    assert (stopped.height, stopped.reason) == (1, "ordered_twice")
 
 
 def test_after_a_new_view_proposals_already_submitted_never_become_final() -> None:

@@ -21,6 +21,7 @@ from consensus.messages import (
     PrePrepare,
     Signed,
     Verified,
+    ViewChange,
 )
 from tests.unit.consensus.network import (
     CONFIG,
@@ -130,6 +131,9 @@ def test_a_message_from_a_stranger_reaches_the_replica() -> None:
     solo = Solo(chain)
     forced = Verified(sender=stranger.sender, message=stranger.message, signature=stranger.signature)
     assert solo.step(MessageReceived(message=forced)) == []
+    change = larger.sign(4, ViewChange(view=9, stable=None, prepared=()))
+    solo.step(MessageReceived(message=Verified(sender=change.sender, message=change.message, signature=b"")))
+    assert solo.replica._view_changes.views() == {}
 
 
 def test_a_request_before_start_up_is_complete() -> None:

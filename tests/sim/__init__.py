@@ -1,1 +1,1 @@
-"""A deterministic simulator: whole clusters of the unchanged core on a virtual clock, all faults drawn from one seed."""
+"""A deterministic simulator: clusters of the unchanged core on a virtual clock, all faults drawn from one seed."""

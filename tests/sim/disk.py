@@ -41,6 +41,11 @@ def record_height(record: JournalRecord) -> int | None:
             return None
 
 
+def _decoded(data: bytes) -> JournalRecord:
+    record: JournalRecord = decode(JournalRecord, data)  # type: ignore[arg-type]
+    return record
+
+
 @dataclass(slots=True)
 class Journal:
     """Records in the order written; `durable` of them have been synced."""
@@ -67,7 +72,7 @@ class Journal:
 
     def _settle(self, data: bytes) -> None:
         self.records.append(data)
-        record = decode(JournalRecord, data)  # type: ignore[arg-type]
+        record = _decoded(data)
         match record:
             case VoteRecord():
                 self.vote_keys.add((record.kind, record.view, record.height, record.digest))
@@ -93,7 +98,7 @@ class Journal:
         kept: list[bytes] = []
         seen: set[type] = set()
         for data in reversed(self.records):
-            record = decode(JournalRecord, data)  # type: ignore[arg-type]
+            record = _decoded(data)
             height = record_height(record)
             if height is None and type(record) not in seen:
                 seen.add(type(record))
@@ -103,7 +108,7 @@ class Journal:
         self.records = kept[::-1]
 
     def load(self) -> list[JournalRecord]:
-        return [decode(JournalRecord, data) for data in self.records]  # type: ignore[arg-type]
+        return [_decoded(data) for data in self.records]
 
 
 @dataclass(slots=True)

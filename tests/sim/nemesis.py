@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from chain.types import View
+
 if TYPE_CHECKING:
     from tests.sim.node import SimNode
     from tests.sim.world import World
@@ -49,7 +51,7 @@ class Nemesis:
         """Whoever leads the highest view that anybody is in."""
         alive = [node for node in self._world.nodes if node.alive]
         if alive:
-            leader = self._world.validators.leader(max(node.view for node in alive))
+            leader = self._world.validators.leader(View(max(node.view for node in alive)))
             for node in alive:
                 if node.validator == leader:
                     node.crash()

@@ -6,6 +6,7 @@ A link that lost a message comes back later, and both ends are told, as after a 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from random import Random
 from typing import Protocol
 
@@ -105,6 +106,4 @@ class Network:
         for link in sorted(self._broken):
             if not self._broken[link]:
                 self._broken[link] = True
-                self._clock.after(
-                    self._random.randint(*self.faults.reconnect_ms), lambda link=link: self._reconnect(link)
-                )
+                self._clock.after(self._random.randint(*self.faults.reconnect_ms), partial(self._reconnect, link))

@@ -112,7 +112,7 @@ class SimNode:
         if not world.node_faults.pool_survives:
             self.pool = SimPool()
         self.pool.reserved.clear()
-        executed = {transaction for block in stored for transaction in block.proposal.transaction_hashes()}
+        executed: set[bytes] = {transaction for block in stored for transaction in block.proposal.transaction_hashes()}
         self.pool.order(executed)
         tip = stored[-1].header if stored else world.genesis_header
         self.executor = SimExecutor(tip, executed)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from chain.types import View
 from consensus.messages import Checkpoint, Commit, Message, NewView, Prepare, PrePrepare
 from tests.sim.checkers import Violation
 from tests.sim.faults import CALM_NODE, CALM_TIMERS, Plan, TimerFaults, calm_plan
@@ -31,7 +32,7 @@ def finish(world: World) -> None:
 
 
 def leader(world: World) -> SimNode:
-    return world.node_of(world.validators.leader(max(node.view for node in world.nodes if node.alive)))
+    return world.node_of(world.validators.leader(View(max(node.view for node in world.nodes if node.alive))))
 
 
 def others(world: World, *nodes: SimNode) -> list[SimNode]:

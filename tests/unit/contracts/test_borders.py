@@ -76,7 +76,7 @@ def _raw(chain: LocalChain, address: bytes, method: str, arguments: bytes) -> Ou
         target=address,
         method=method,
         arguments=arguments,
-        gas_limit=1_000_000,
+        gas_limit=10_000_000,
     )
 
 

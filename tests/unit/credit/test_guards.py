@@ -6,16 +6,20 @@ from typing import Any
 
 import pytest
 
+from contracts.credit import SUITE
 from tests.unit.credit.credit_world import (
     ACCOUNTS,
     COLLECTION,
     DAY_MS,
     FIVE_YEARS_MS,
+    OPERATOR,
+    REGULATOR,
     REPAYMENT,
     USER,
     CreditWorld,
     paper,
 )
+from tests.unit.credit.suite_world import SuiteWorld
 
 
 @pytest.fixture
@@ -135,6 +139,11 @@ def test_registration_and_suspension_are_bounded(world: CreditWorld) -> None:
     assert world.do("regulator", "registry", "reinstate", newcomer) == "not_a_member"
     world.ok("operator", "registry", "suspend", world.address("bank_a"), 7)
     assert world.do("operator", "registry", "suspend", world.address("bank_a"), 7) == "member_suspended"
+
+
+def test_regulator_and_operator_may_be_one_account() -> None:
+    world = SuiteWorld(SUITE, {"operator": "regulator"})
+    assert world.read("anyone", "registry", "member", world.address("regulator"))[0] == REGULATOR | OPERATOR
 
 
 def test_institutions_are_listed_in_pages(world: CreditWorld) -> None:

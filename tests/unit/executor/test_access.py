@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from contracts.sources import load_source
 from executor import access as access_module
 from executor.access import Access, CallSite, Mode, Summary, summarise
 
@@ -151,3 +152,17 @@ def test_recursion_between_helpers_ends() -> None:
         "    def _a(self):\n        self._b()\n    def _b(self):\n        self._a()\n"
     )
     assert summarise(source)["run"] is None
+
+
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [
+        ("library/smallbank", "send_payment"), ("library/token", "transfer"), ("credit/order", "create"),
+        ("credit/order", "deliver"), ("credit/consent", "use"), ("credit/settlement", "hold"),
+        ("credit/query_log", "append"), ("income/verify", "submit"),
+    ],
+)  # fmt: skip
+def test_the_busy_methods_of_shipped_contracts_are_followed_to_exact_keys(name: str, method: str) -> None:
+    summary = summary_of(load_source(name), method)
+    assert all(access.exact and None not in access.key for access, _ in summary.accesses)
+    assert all(site.address is not None for site in summary.calls)
