@@ -1,7 +1,8 @@
 """PBFT as a pure state machine: `Replica.step(event, now) -> [effect]`; no clock, socket, randomness, disk, logging."""
 
 from consensus.faults import FaultReason
-from consensus.replica import Replica, ReplicaConfig
+from consensus.pace import ReplicaConfig
+from consensus.replica import Replica
 from consensus.safety import Signer
 from consensus.slot import Phase
 from consensus.verification import (

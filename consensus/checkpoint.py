@@ -58,6 +58,11 @@ class Checkpoints:
             or any(tally.has_honest() for tally in self._tallies.values())
         )
 
+    @property
+    def awaits_votes(self) -> bool:
+        """A block is executed here and not certified."""
+        return self.executed > self.low
+
     # --- execution ---
 
     def fetched_proposal(self, height: Height) -> tuple[Proposal, Digest] | None:

@@ -8,7 +8,6 @@ side and the checkpoint as a second half that makes each block final.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import assert_never, cast
 
 from chain.errors import ConfigError, InvariantError
@@ -48,33 +47,13 @@ from consensus.messages import (
     ViewChange,
 )
 from consensus.ordering import Ordering
+from consensus.pace import Pace, ReplicaConfig
 from consensus.recovery import recover
 from consensus.retransmission import Retransmission
 from consensus.safety import Safety, Signer
 from consensus.slot import Phase
 from consensus.story import Story
-from consensus.timers import BackOff, Timers
 from consensus.view_change import ViewChanges, plan_of
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplicaConfig:
-    """Local settings, in milliseconds, each at least 1."""
-
-    view_timeout_ms: int = 2_000  # without progress before the first view change
-    view_timeout_ms_max: int = 60_000  # cap of the doubling
-    retransmit_ms: int = 500  # without progress before saying everything again; doubles up to 8 times this
-    timestamp_drift_ms_max: int = 15_000  # a chain parameter: how far ahead of our clock a proposal may lie
-
-    def __post_init__(self) -> None:
-        for field in ("view_timeout_ms", "retransmit_ms", "timestamp_drift_ms_max"):
-            value = getattr(self, field)
-            if value < 1:
-                raise ConfigError(f"{field} is {value}, must be at least 1")
-        if self.view_timeout_ms_max < self.view_timeout_ms:
-            raise ConfigError(
-                f"view_timeout_ms_max is {self.view_timeout_ms_max}, must be at least {self.view_timeout_ms}"
-            )
 
 
 class Replica:
@@ -95,7 +74,6 @@ class Replica:
         if signer.validator_id not in validators:
             raise ConfigError("validator key: not a member of the validator set")
         low = Height(last[0].height)
-        self._config = config
         self._validators = validators
         self._window = window
         self._chain_id = chain_id
@@ -121,13 +99,19 @@ class Replica:
         )
         self._leader = Leader()
         self._catch_up = CatchUp(validators)
-        self._timers = Timers()
-        self._view_delay = BackOff(base_ms=config.view_timeout_ms, cap_ms=config.view_timeout_ms_max)
-        self._retransmit_delay = BackOff(base_ms=config.retransmit_ms, cap_ms=8 * config.retransmit_ms)
         self._story = Story()
         self._started = False
         self._diverged: Diverged | None = None
-        self._progress = (0, low)
+        self._pace = Pace(
+            config=config,
+            safety=self._safety,
+            ordering=self._ordering,
+            checkpoints=self._checkpoints,
+            view_changes=self._view_changes,
+            leader=self._leader,
+            catch_up=self._catch_up,
+        )
+        self._patience = 0
         recover(
             journal,
             safety=self._safety,
@@ -193,12 +177,12 @@ class Replica:
 
     @property
     def armed_timers(self) -> tuple[Timer, ...]:
-        return self._timers.armed
+        return self._pace.timers.armed
 
     @property
     def view_timeout_ms(self) -> int:
         """How long it would wait now before the next view change."""
-        return self._view_delay.current_ms
+        return self._pace.view_delay.current_ms
 
     def phase(self, height: Height) -> Phase:
         if height <= self._checkpoints.low:
@@ -318,7 +302,7 @@ class Replica:
             own, certified = Digest(slot.ordered.digest), Digest(block.header.proposal_digest)
             raise Divergence(height=height, own=own, certified=certified, reason="ordered_differently")
         self._checkpoints.on_fetched(block)
-        self._retransmit_delay.reset()
+        self._pace.retransmit_delay.reset()
         self._catch_up.is_patient = True
 
     # --- views ---
@@ -353,8 +337,8 @@ class Replica:
         own = self._safety.view_change(view=view, stable=stable, prepared=prepared, out=out)
         self._view_changes.leave_for(own)
         self._ordering.leave(out)
-        self._view_delay.fail()
-        self._timers.disarm(Timer.VIEW, out)
+        self._pace.view_delay.fail()
+        self._pace.timers.disarm(Timer.VIEW, out)
 
     def _on_new_view(self, received: Verified[NewView], now: Instant, out: list[Effect]) -> None:
         """Enter any view above ours that its certificate proves; there is no way back below the one asked for."""
@@ -374,7 +358,7 @@ class Replica:
         self._cancel_requests(out)
         self._safety.enter(new_view, out)
         self._view_changes.enter(new_view)
-        self._timers.disarm(Timer.VIEW, out)
+        self._pace.timers.disarm(Timer.VIEW, out)
         for entry in new_view.message.view_changes:
             if entry.message.stable is not None and entry.message.stable.height > self._checkpoints.low:
                 self._catch_up.note(ValidatorId(entry.sender), entry.message.stable.height)
@@ -389,7 +373,7 @@ class Replica:
     # --- timers ---
 
     def _on_timer(self, timer: Timer, now: Instant, out: list[Effect]) -> None:
-        if not self._timers.fire(timer, now, out):
+        if not self._pace.timers.fire(timer, now, out):
             return
         match timer:
             case Timer.VIEW:  # while the view changes it runs only after a quorum was seen
@@ -404,7 +388,7 @@ class Replica:
 
     def _retransmit(self, out: list[Effect]) -> None:
         """Nothing has moved for a while: say again what others may have missed, and ask for what we may have missed."""
-        self._retransmit_delay.fail()
+        self._pace.retransmit_delay.fail()
         _, last = self._catch_up.outstanding or (0, 0)
         heights = range(self._checkpoints.low + 1, last + 1)
         self._catch_up.stall(missing=not all(self._checkpoints.is_fetched(Height(height)) for height in heights))
@@ -416,49 +400,6 @@ class Replica:
             out.append(Broadcast(message=message))
         out.append(Broadcast(message=self._retransmission.status()))
 
-    def _run_timers(self, now: Instant, out: list[Effect]) -> None:
-        """Arm what is needed, disarm the rest: an idle chain runs no timers."""
-        progress = (self._ordering.ordered_count, self._checkpoints.low)
-        moved = progress != self._progress
-        self._progress = progress
-        if moved:
-            self._view_delay.reset()
-            self._retransmit_delay.reset()
-        for timer, needed, delay in (
-            (Timer.VIEW, self._needs_view_timer(), self._view_delay),
-            (Timer.RETRANSMIT, self._has_work(), self._retransmit_delay),
-        ):
-            if not needed:
-                self._timers.disarm(timer, out)
-            elif moved or self._timers.deadline(timer) is None:
-                self._timers.arm(timer, now=now, delay_ms=delay.current_ms, out=out)
-        due = self._ordering.timestamp_due(now)
-        if due is None:
-            self._timers.disarm(Timer.TIMESTAMP, out)
-        elif due < (self._timers.deadline(Timer.TIMESTAMP) or due + 1):
-            # Bounded, because a peer chose the timestamp: the timer only asks for another look.
-            delay_ms = min(due - now, self._config.view_timeout_ms_max)
-            self._timers.arm(Timer.TIMESTAMP, now=now, delay_ms=delay_ms, out=out)
-
-    def _needs_view_timer(self) -> bool:
-        """Only where another leader could help: not while this node is behind, and not for what is ordered already."""
-        if self.is_changing:
-            return self._view_changes.quorum_seen
-        if self._catch_up.corroborated() > self._ordering.ordered_height:
-            return False
-        is_stuck = self._leader.is_overdue and self._ordering.ordered_height < self._ordering.window_end
-        return is_stuck or self._ordering.has_unordered_work()
-
-    def _has_work(self) -> bool:
-        """A replica alone in asking for a view is silent unless something else is outstanding: the others are well."""
-        return (
-            (self.is_changing and (self._leader.is_overdue or self._view_changes.has_company(self._safety.view)))
-            or self._ordering.has_work()
-            or self._checkpoints.has_work
-            or self._catch_up.is_behind
-            or self._ordering.is_behind_in_view()
-        )
-
     # --- after every event ---
 
     def _settle(self, now: Instant, out: list[Effect]) -> None:
@@ -468,7 +409,7 @@ class Replica:
         fetch = self._catch_up.request(low=self._checkpoints.low, ordered=self._ordering.ordered_height)
         if fetch is not None:
             out.append(fetch)
-        self._run_timers(now, out)
+        self._pace.keep(now, out)
 
     def _advance(self, now: Instant, out: list[Effect]) -> None:
         while True:
@@ -497,8 +438,8 @@ class Replica:
     def _halt(self, divergence: Divergence, out: list[Effect]) -> None:
         """Stop for good: this node and a quorum do not agree, and going on could only make it worse."""
         self._cancel_requests(out)
-        for timer in self._timers.armed:
-            self._timers.disarm(timer, out)
+        for timer in self._pace.timers.armed:
+            self._pace.timers.disarm(timer, out)
         self._diverged = Diverged(
             height=divergence.height, own=divergence.own, certified=divergence.certified, reason=divergence.reason
         )
@@ -515,7 +456,4 @@ class Replica:
         if not self.is_changing and self._ordering.view != self._safety.view:
             raise InvariantError(f"votes of view {self._ordering.view} in view {self._safety.view}")
         if self._started:
-            if self._has_work() != (self._timers.deadline(Timer.RETRANSMIT) is not None):
-                raise InvariantError("outstanding work without a timer, or a timer without outstanding work")
-            if self._needs_view_timer() != (self._timers.deadline(Timer.VIEW) is not None):
-                raise InvariantError("the view timer does not run when it should, or runs when it should not")
+            self._pace.validate_state()

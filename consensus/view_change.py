@@ -104,12 +104,6 @@ class ViewChanges:
                 return View(self._latest[sender].message.view)
         return None
 
-    def has_company(self, view: View) -> bool:
-        """More than F, this replica among them, ask for `view` or a higher one."""
-        return self._validators.has_honest(
-            sender for sender, change in self._latest.items() if change.message.view >= view
-        )
-
     def note_quorum(self, view: View) -> None:
         """Remember whether a quorum has asked for `view` or a higher one: only then may a time-out go further."""
         senders = [sender for sender, change in self._latest.items() if change.message.view >= view]

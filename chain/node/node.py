@@ -98,7 +98,7 @@ class Node:
 
         self.last_header = store.blocks.tip()
         self.transactions_total = store.blocks.transaction_count()
-        self.index = ExecutedTransactions(store.blocks)
+        self.index = ExecutedTransactions(store.blocks, Height(self.last_header.height))
         self.journal = JournalWriter(store.journal)
         self.archive = NodeArchive(store, self.pool)
         self.bodies = Bodies(self.archive)
@@ -157,6 +157,7 @@ class Node:
             transaction_gas_max=self.parameters.transaction_gas_max,
             height=lambda: Height(self.last_header.height),
             now=wall_ms,
+            measure=self.cpu.measure,
         )
         self.gossip = Gossip(self._broadcast_transactions)
         self.sync_server = SyncServer(self.archive)

@@ -19,9 +19,10 @@ class ExecutedTransactions:
     This is what makes execution's word on duplicates the same everywhere: it depends on the chain alone.
     """
 
-    def __init__(self, stored: StoredIndex) -> None:
+    def __init__(self, stored: StoredIndex, latest: Height) -> None:
         self._stored = stored
         self._recent: dict[Digest, Height] = {}
+        self.latest = latest  # executed height
 
     def executed(self, hashes: Sequence[Digest]) -> list[bool]:
         if not hashes:
@@ -34,10 +35,7 @@ class ExecutedTransactions:
 
     def add(self, height: Height, hashes: Sequence[Digest]) -> None:
         self._recent.update(dict.fromkeys(hashes, height))
-
-    def height(self, transaction_hash: Digest) -> Height | None:
-        """The height of a transaction that is executed and not stored."""
-        return self._recent.get(transaction_hash)
+        self.latest = height
 
     def stored(self, hashes: Iterable[Digest]) -> None:
         for transaction_hash in hashes:

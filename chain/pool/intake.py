@@ -6,6 +6,7 @@ The same path serves clients, gossip and bodies fetched for a proposal; only wha
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,6 +24,11 @@ class SignatureVerifier(Protocol):
 
 
 class KnownTransactions(Protocol):
+    @property
+    def latest(self) -> Height:
+        """The last executed height."""
+        ...
+
     def executed(self, hashes: Sequence[Digest]) -> list[bool]:
         """Whether each is in an executed block, stored or not."""
         ...
@@ -53,7 +59,9 @@ class Intake:
         transaction_gas_max: int,
         height: Callable[[], Height],
         now: Callable[[], Instant],
+        measure: Callable[[str], AbstractContextManager[None]] = lambda work: nullcontext(),
     ) -> None:
+        """`measure("accept")` is entered around the synchronous work."""
         self._pool = pool
         self._verifier = verifier
         self._known = known
@@ -62,13 +70,29 @@ class Intake:
         self._transaction_gas_max = transaction_gas_max
         self._height = height
         self._now = now
+        self._measure = measure
         self.refused: dict[str, int] = {}  # by code; codes are a fixed list
 
     async def submit(self, raws: Sequence[bytes]) -> tuple[list[IntakeResult], list[Transaction]]:
         """(a result for each raw transaction, the transactions that are new in the pool)."""
         results: list[IntakeResult | None] = [None] * len(raws)
-        candidates = self._check_cheaply(raws, results)
-        verdicts = await self._verifier.verify([signature_item(transaction) for _, transaction in candidates])
+        with self._measure("accept"):
+            latest = self._known.latest
+            candidates = self._check_cheaply(raws, results)
+            items = [signature_item(transaction) for _, transaction in candidates]
+        verdicts = await self._verifier.verify(items)
+        with self._measure("accept"):
+            if self._known.latest != latest:
+                candidates, verdicts = self._drop_executed(candidates, verdicts, results)
+            added = self._add_genuine(candidates, verdicts, results)
+        return [result for result in results if result is not None], added
+
+    def _add_genuine(
+        self,
+        candidates: Sequence[tuple[int, Transaction]],
+        verdicts: Sequence[bool],
+        results: list[IntakeResult | None],
+    ) -> list[Transaction]:
         added: list[Transaction] = []
         now = self._now()
         for (at, transaction), genuine in zip(candidates, verdicts, strict=True):
@@ -81,7 +105,25 @@ class Intake:
                 results[at] = IntakeResult(transaction.hash, None)
             except BadInput as error:
                 results[at] = self._refuse(transaction.hash, error)
-        return [result for result in results if result is not None], added
+        return added
+
+    def _drop_executed(
+        self,
+        candidates: Sequence[tuple[int, Transaction]],
+        verdicts: Sequence[bool],
+        results: list[IntakeResult | None],
+    ) -> tuple[list[tuple[int, Transaction]], list[bool]]:
+        """What another copy brought into a block meanwhile must not enter the pool, where nothing would remove it."""
+        executed = self._known.executed([transaction.hash for _, transaction in candidates])
+        kept: list[tuple[int, Transaction]] = []
+        kept_verdicts: list[bool] = []
+        for candidate, genuine, done in zip(candidates, verdicts, executed, strict=True):
+            if done:
+                results[candidate[0]] = self._refuse(candidate[1].hash, _executed_already())
+            else:
+                kept.append(candidate)
+                kept_verdicts.append(genuine)
+        return kept, kept_verdicts
 
     async def check(self, raws: Sequence[bytes]) -> list[Transaction]:
         """Decode and verify bodies fetched for a proposal, without putting them into the pool.
@@ -119,7 +161,7 @@ class Intake:
         fresh: list[tuple[int, Transaction]] = []
         for (at, transaction), done in zip(decoded, executed, strict=True):
             if done:
-                results[at] = self._refuse(transaction.hash, BadInput("duplicate", "the transaction is executed"))
+                results[at] = self._refuse(transaction.hash, _executed_already())
             else:
                 fresh.append((at, transaction))
         return fresh
@@ -141,3 +183,7 @@ class Intake:
     def _refuse(self, transaction_hash: Digest | None, error: BadInput) -> IntakeResult:
         self.refused[error.code] = self.refused.get(error.code, 0) + 1
         return IntakeResult(transaction_hash, error)
+
+
+def _executed_already() -> BadInput:
+    return BadInput("duplicate", "the transaction is executed already")

@@ -17,6 +17,7 @@ from contracts.language.types import TupleOf, Type
 from contracts.runtime.accessors import Accessors
 from contracts.runtime.errors import ContractError, Status
 from contracts.runtime.frame import Frame
+from contracts.runtime.functions import FUNCTIONS
 from contracts.runtime.metering import visit, wrong_type
 from contracts.runtime.methods import VALUE_METHODS
 from contracts.runtime.operations import OPERATIONS
@@ -165,6 +166,7 @@ class Linked:
             "h__call": call,
             "h__reference": reference,
             **OPERATIONS,
+            **FUNCTIONS,
             **VALUE_METHODS,
         }
         for name, value in model.constants.items():

@@ -25,7 +25,7 @@ from contracts.system.registry import ContractRecord, Lifecycle, record_key, sou
 RULE_SETS: Final = (1,)
 _LINKED_MAX: Final = 512
 _INSTANCES_MAX: Final = 4_096
-_RECURSION_LIMIT: Final = 8_000  # Python frames; contracts stay below 3,000 by their own counters
+_RECURSION_LIMIT: Final = 4_000  # Python frames; by their own counters contracts stay below 1,500
 _NO_HASH: Final = bytes(32)
 
 K = TypeVar("K")
@@ -144,7 +144,7 @@ class Machine:
         if context.depth >= CALL_DEPTH_MAX:
             raise CallFailed(Status.LIMIT, "call_depth")
         frame = Frame(context, caller.gas, caller.this, target, caller.readonly or readonly)
-        journal_length, events_length, recursion = len(context.journal), len(context.events), context.recursion
+        journal_length, events_length = len(context.journal), len(context.events)
         context.depth += 1
         try:
             packed = self._enter(frame, target, method, arguments)
@@ -158,7 +158,6 @@ class Machine:
         except CALL_ERRORS as caught:
             status, reason = contract_error(caught)
         context.depth -= 1
-        context.recursion = recursion
         caller.gas = frame.gas
         if caller.gas < 0:
             raise OutOfGas

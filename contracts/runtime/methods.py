@@ -14,6 +14,8 @@ from contracts.language.limits import LOCAL_INTEGER_BITS_MAX, SEQUENCE_ITEMS_MAX
 from contracts.language.vocabulary import METHODS as NAMES
 from contracts.runtime.errors import ContractError, Status
 from contracts.runtime.frame import Frame
+from contracts.runtime.functions import b_dict, b_list
+from contracts.runtime.functions import sort as sort_list
 from contracts.runtime.metering import (
     dict_room,
     items_of,
@@ -25,8 +27,7 @@ from contracts.runtime.metering import (
     visit,
     wrong_type,
 )
-from contracts.runtime.operations import b_dict, b_list, contains, extend, store
-from contracts.runtime.operations import sort as sort_list
+from contracts.runtime.operations import contains, extend, store
 
 _Method = Callable[..., Any]
 

@@ -1,22 +1,17 @@
-"""Operators and builtins of the language, metered: what the translator calls as `h__name(frame, ...)`.
+"""Operators and statements of the language, metered: what the translator calls as `h__name(frame, ...)`.
 
 The first line of each is the common, cheap case. Whatever a size could make expensive is paid before it is done.
-Functions whose names start with `b_` are builtins, with `c_` class methods. Python's own TypeError, IndexError and
-the like are left to the call boundary, which maps them by class (`contracts.runtime.errors`).
+Python's own TypeError, IndexError and the like are left to the call boundary, which maps them by class
+(`contracts.runtime.errors`).
 """
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
-import sha3
-
-from chain.codec import pack
 from contracts.language import gas
-from contracts.language.limits import INTEGER_TEXT_CHARS_MAX, LOCAL_INTEGER_BITS_MAX, REASON_CHARS_MAX, VALUE_BYTES_MAX
+from contracts.language.limits import INTEGER_TEXT_CHARS_MAX, LOCAL_INTEGER_BITS_MAX, REASON_CHARS_MAX
 from contracts.runtime.errors import CallFailed, ContractError, Failure, OutOfGas, Status
 from contracts.runtime.frame import Frame
 from contracts.runtime.metering import (
@@ -26,18 +21,14 @@ from contracts.runtime.metering import (
     items_of,
     key_for,
     measure,
-    measured,
     new_bytes,
     new_items,
     text_size,
     visit,
     wrong_type,
 )
-from contracts.runtime.records import plain
 
-_WORD: Final = 1 << 62
 _CONTAINERS: Final = frozenset((list, tuple, dict))
-_DECIMAL: Final = re.compile(r"[+-]?[0-9]+\Z", re.ASCII)
 
 
 def out_of_gas(x: Frame) -> NoReturn:
@@ -67,7 +58,8 @@ def recur(x: Frame, method: Callable[..., Any], arguments: tuple[Any, ...]) -> A
 # Arithmetic
 
 
-def _integers(a: Any, b: Any) -> None:
+def integers(a: Any, b: Any) -> None:
+    """Both are integers (or booleans), or the error of a type."""
     if not isinstance(a, int):
         raise wrong_type("int", a)
     if not isinstance(b, int):
@@ -105,7 +97,7 @@ def extend(x: Frame, a: list[Any], b: Any) -> None:
 
 
 def sub(x: Frame, a: Any, b: Any) -> int:
-    _integers(a, b)
+    integers(a, b)
     return bounded(a - b)
 
 
@@ -128,17 +120,17 @@ def mul(x: Frame, a: Any, b: Any) -> Any:
 
 
 def floordiv(x: Frame, a: Any, b: Any) -> int:
-    _integers(a, b)
+    integers(a, b)
     return int(a // b)
 
 
 def mod(x: Frame, a: Any, b: Any) -> int:
-    _integers(a, b)
+    integers(a, b)
     return int(a % b)
 
 
 def power(x: Frame, a: Any, b: Any) -> int:
-    _integers(a, b)
+    integers(a, b)
     if b < 0:
         raise ContractError(Status.ARITHMETIC, "negative_exponent")
     bits = abs(a).bit_length()
@@ -148,7 +140,7 @@ def power(x: Frame, a: Any, b: Any) -> int:
 
 
 def lshift(x: Frame, a: Any, b: Any) -> int:
-    _integers(a, b)
+    integers(a, b)
     if b < 0:
         raise ContractError(Status.ARITHMETIC, "negative_shift")
     if b > LOCAL_INTEGER_BITS_MAX:
@@ -159,24 +151,24 @@ def lshift(x: Frame, a: Any, b: Any) -> int:
 
 
 def rshift(x: Frame, a: Any, b: Any) -> int:
-    _integers(a, b)
+    integers(a, b)
     if b < 0:
         raise ContractError(Status.ARITHMETIC, "negative_shift")
     return int(a >> min(b, 2 * LOCAL_INTEGER_BITS_MAX))
 
 
 def bitand(x: Frame, a: Any, b: Any) -> int:
-    _integers(a, b)
+    integers(a, b)
     return int(a & b)
 
 
 def bitor(x: Frame, a: Any, b: Any) -> int:
-    _integers(a, b)
+    integers(a, b)
     return int(a | b)
 
 
 def bitxor(x: Frame, a: Any, b: Any) -> int:
-    _integers(a, b)
+    integers(a, b)
     return int(a ^ b)
 
 
@@ -333,110 +325,8 @@ def each(x: Frame, value: Any, cost: int) -> Any:
     return tuple(value) if type(value) is list or type(value) is dict else value
 
 
-def joined(x: Frame, parts: tuple[Any, ...]) -> str:
-    """An f-string."""
-    texts = [part if type(part) is str else b_str(x, part) for part in parts]
-    new_bytes(x, sum(map(text_size, texts)))
-    return "".join(texts)
-
-
-# Builtins
-
-
-def b_abs(x: Frame, value: Any) -> int:
-    _integers(value, 0)
-    return abs(int(value))
-
-
-def _extreme(x: Frame, values: tuple[Any, ...], pick: Callable[[Any], Any]) -> Any:
-    items = values if len(values) > 1 else values[0]
-    items_of(x, items)
-    if not items:
-        raise ContractError(Status.TYPE, "empty_sequence")
-    if type(items) is list or type(items) is tuple:
-        measured(x, items)
-    return pick(items)
-
-
-def b_min(x: Frame, *values: Any) -> Any:
-    return _extreme(x, values, min)
-
-
-def b_max(x: Frame, *values: Any) -> Any:
-    return _extreme(x, values, max)
-
-
-def b_sum(x: Frame, values: Any) -> int:
-    items_of(x, values)
-    total = 0
-    for value in values:
-        if not isinstance(value, int):
-            raise wrong_type("int", value)
-        total += value
-    return bounded(total)
-
-
-def b_range(x: Frame, *bounds: Any) -> range:
-    for bound in bounds:
-        if type(bound) is not int:
-            raise wrong_type("int", bound)
-        if not -_WORD < bound < _WORD:
-            raise ContractError(Status.ARITHMETIC, "integer_range")
-    return range(*bounds)
-
-
-def sort(x: Frame, values: list[Any], reverse: Any) -> None:
-    """Sort in place; pays for n log n comparisons of the largest item."""
-    if type(reverse) is not bool:
-        raise wrong_type("bool", reverse)
-    largest = measured(x, values)
-    count = len(values)
-    x.charge(count * count.bit_length() * (gas.SORT_STEP + largest // gas.BYTES_SEEN))
-    values.sort(reverse=reverse)
-
-
-def b_sorted(x: Frame, values: Any, *, reverse: Any = False) -> list[Any]:
-    made = b_list(x, values)
-    sort(x, made, reverse)
-    return made
-
-
-def b_enumerate(x: Frame, values: Any, start: Any = 0) -> list[tuple[int, Any]]:
-    _integers(start, 0)
-    count = items_of(x, values)
-    new_items(x, count, 12)
-    return list(enumerate(values, start))
-
-
-def b_zip(x: Frame, *sequences: Any) -> list[tuple[Any, ...]]:
-    counts = [items_of(x, sequence) for sequence in sequences]
-    new_items(x, min(counts), 8 + len(sequences))
-    return list(zip(*sequences, strict=False))
-
-
-def b_reversed(x: Frame, values: Any) -> list[Any]:
-    return b_list(x, values)[::-1]
-
-
-def b_divmod(x: Frame, a: Any, b: Any) -> tuple[int, int]:
-    _integers(a, b)
-    return divmod(int(a), int(b))
-
-
-def b_int(x: Frame, value: Any) -> int:
-    if isinstance(value, int):
-        return int(value)
-    if type(value) is not str:
-        raise wrong_type("int or str", value)
-    if len(value) > INTEGER_TEXT_CHARS_MAX:
-        raise ContractError(Status.LIMIT, "integer_text")
-    if not _DECIMAL.match(value):
-        raise ContractError(Status.TYPE, "not_a_number")
-    x.charge(len(value) * gas.ITEM)
-    return bounded(int(value))
-
-
-def b_str(x: Frame, value: Any) -> str:
+def text_of(x: Frame, value: Any) -> str:
+    """`str(value)` of an int, a bool or a str."""
     kind = type(value)
     if kind is str:
         return str(value)
@@ -451,107 +341,18 @@ def b_str(x: Frame, value: Any) -> str:
     return str(value)
 
 
-def b_bytes(x: Frame, value: Any) -> bytes:
-    if type(value) is bytes:
-        return value
-    if type(value) is int:
-        if value < 0:
-            raise ContractError(Status.TYPE, "negative_size")
-        new_bytes(x, value)
-        return bytes(value)
-    if type(value) is not list and type(value) is not tuple:
-        raise wrong_type("int, or a list of ints 0..255", value)
-    new_bytes(x, items_of(x, value))
-    return bytes(value)
-
-
-def b_bool(x: Frame, value: Any) -> bool:
-    return bool(value)
-
-
-def b_tuple(x: Frame, values: Any = ()) -> tuple[Any, ...]:
-    new_items(x, items_of(x, values))
-    return tuple(values)
-
-
-def b_list(x: Frame, values: Any = ()) -> list[Any]:
-    new_items(x, items_of(x, values))
-    return list(values)
-
-
-def b_dict(x: Frame, value: Any = None) -> dict[Any, Any]:
-    if value is None:
-        return {}
-    if type(value) is not dict:
-        raise wrong_type("dict", value)
-    x.charge(items_of(x, value) * gas.DICT_ENTRY)
-    return dict(value)
-
-
-def b_any(x: Frame, values: Any) -> bool:
-    items_of(x, values)
-    return any(values)
-
-
-def b_all(x: Frame, values: Any) -> bool:
-    items_of(x, values)
-    return all(values)
-
-
-def b_address(x: Frame, value: Any) -> bytes:
-    """`Address(...)`: bytes of length 20, or the error of a type."""
-    if type(value) is not bytes or len(value) != 20:
-        raise wrong_type("20 bytes as an address", value)
-    return value
-
-
-def b_sha256(x: Frame, data: Any) -> bytes:
-    if type(data) is not bytes:
-        raise wrong_type("bytes", data)
-    x.charge(len(data) // gas.SHA256_BYTES)
-    return hashlib.sha256(data).digest()
-
-
-def b_keccak256(x: Frame, data: Any) -> bytes:
-    if type(data) is not bytes:
-        raise wrong_type("bytes", data)
-    x.charge(len(data) * gas.KECCAK256_BYTE)
-    return bytes(sha3.keccak_256(data).digest())
-
-
-def encode(x: Frame, values: tuple[Any, ...]) -> bytes:
-    """`encode(a, b, ...)`: the canonical bytes of the tuple of the values."""
-    new_bytes(x, min(measure(x, values), VALUE_BYTES_MAX))
-    raw = pack(plain(values))
-    if len(raw) > VALUE_BYTES_MAX:
-        raise ContractError(Status.LIMIT, "value_size")
-    return raw
-
-
-def c_int_from_bytes(x: Frame, data: Any, order: Any, *, signed: Any = False) -> int:
-    if type(data) is not bytes:
-        raise wrong_type("bytes", data)
-    if order not in ("big", "little") or type(signed) is not bool:
-        raise ContractError(Status.TYPE, "byte_order")
-    if len(data) * 8 > LOCAL_INTEGER_BITS_MAX:
-        raise ContractError(Status.LIMIT, "integer_bytes")
-    return int.from_bytes(data, order, signed=signed)
-
-
-def c_bytes_fromhex(x: Frame, value: Any) -> bytes:
-    if type(value) is not str or not value.isascii() or " " in value:
-        raise wrong_type("str of hexadecimal digits", value)
-    new_bytes(x, len(value))
-    return bytes.fromhex(value)
+def joined(x: Frame, parts: tuple[Any, ...]) -> str:
+    """An f-string."""
+    texts = [part if type(part) is str else text_of(x, part) for part in parts]
+    new_bytes(x, sum(map(text_size, texts)))
+    return "".join(texts)
 
 
 OPERATIONS: Final[dict[str, Any]] = {
-    "h__len": len,
     "h__CallFailed": CallFailed,
     "h__pow": power,
     "h__slice": slice_,
     "h__iter": iterate,
-    "h__b_Address": b_address,
 } | {
     f"h__{function.__name__}": function
     for function in (
@@ -559,8 +360,5 @@ OPERATIONS: Final[dict[str, Any]] = {
         add, iadd, sub, mul, floordiv, mod, lshift, rshift, bitand, bitor, bitxor,
         eq, ne, lt, le, gt, ge, contains,
         item, store, remove, dict_of, each, joined,
-        b_abs, b_min, b_max, b_sum, b_range, b_sorted, b_enumerate, b_zip, b_reversed, b_divmod,
-        b_int, b_str, b_bytes, b_bool, b_tuple, b_list, b_dict, b_any, b_all, b_sha256, b_keccak256,
-        encode, c_int_from_bytes, c_bytes_fromhex,
     )
 }  # fmt: skip

@@ -382,6 +382,24 @@ def test_a_node_joins_and_the_quorum_is_reachable_but_nothing_triggers_progress(
     network.check_agreement()
 
 
+def test_a_node_leaves_the_view_before_it_learns_what_is_ordered_and_the_others_wait_for_its_checkpoint_vote() -> None:
+    """With one node dead, the two that have ordered the height need the third to execute it: they join its view."""
+    network = Network()
+    network.nodes[1].is_down = True
+    cut = network.nodes[3]
+    network.filter = lambda sender, receiver, message: not (
+        receiver is cut and isinstance(message, Commit | Checkpoint | Status)
+    )
+    network.submit("a")
+    assert [node.replica.ordered_height for node in network.up()] == [1, 1, 0]
+    network.elapse(TIME_OUT)
+    assert cut.replica.is_changing
+    network.filter = everything
+    network.elapse(6 * TIME_OUT)
+    assert [texts(node) for node in network.up()] == [hashed("a")] * 3
+    network.check_agreement()
+
+
 def test_lost_messages_are_never_said_again() -> None:
     for kind in (PrePrepare, Prepare, Commit, Checkpoint):
         network = Network()

@@ -411,7 +411,7 @@ class Solo:
 
     def fire(self, timer: Timer) -> list[Effect]:
         """Let the clock reach the deadline of `timer`."""
-        deadline = self.replica._timers.deadline(timer)
+        deadline = self.replica._pace.timers.deadline(timer)
         assert deadline is not None, f"{timer} is not armed"
         self.now = Instant(max(self.now, deadline))
         return self.step(TimerFired(timer=timer))

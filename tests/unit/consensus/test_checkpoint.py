@@ -142,7 +142,7 @@ def test_a_certificate_for_another_header_stops_this_node_for_good() -> None:
     assert of(Diverged, effects) == [
         Diverged(height=H1, own=header_hash(own), certified=header_hash(theirs), reason="header_differs")
     ]
-    assert len(of(CancelTimer, effects)) == 1
+    assert len(of(CancelTimer, effects)) == 2
     assert solo.replica.diverged is not None
     assert solo.replica.armed_timers == ()
     following = solo.chain.proposal(2, "b")

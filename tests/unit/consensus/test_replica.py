@@ -29,6 +29,7 @@ from consensus.messages import (
     Status,
     ViewChange,
 )
+from consensus.pace import CERTIFICATION_PATIENCE
 from consensus.story import STORY_LINES_MAX
 from tests.unit.consensus.network import CONFIG, START, WINDOW, Chain, Network, Solo, execute, lose, of, said
 
@@ -105,6 +106,16 @@ def test_the_view_timer_runs_from_the_first_proposal_until_it_is_ordered() -> No
     assert Timer.VIEW in solo.replica.armed_timers
     solo.commit(proposal, 0, 2)
     assert solo.replica.armed_timers == (Timer.RETRANSMIT,)  # another leader would not execute faster
+
+
+def test_an_executed_block_that_lacks_votes_makes_this_node_ask_for_another_view_only_after_a_long_time() -> None:
+    solo = Solo()
+    proposal = solo.chain.proposal(1, "a")
+    solo.order(proposal)
+    effects = solo.step(Executed(header=execute(proposal, solo.chain.genesis)))
+    assert delay(solo, effects) == [CERTIFICATION_PATIENCE * CONFIG.view_timeout_ms]
+    solo.now = Instant(solo.now + 100)
+    assert delay(solo, solo.propose(solo.chain.proposal(2, "b"))) == [CONFIG.view_timeout_ms]
 
 
 def test_the_view_timer_is_set_anew_with_each_height_that_is_ordered() -> None:

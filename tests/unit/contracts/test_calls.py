@@ -126,6 +126,15 @@ class Caller(Contract):
         Callee(callee).fail(how)
 
     @external
+    def swallow(self, callee: Address) -> str:
+        try:
+            Callee(callee).put(13)
+        except CallFailed as failure:
+            emit(Called(reason=failure.reason, status=failure.status))
+            return failure.reason
+        return "put"
+
+    @external
     def believes(self, callee: Address, lie: bool) -> str:
         try:
             if lie:
@@ -189,6 +198,14 @@ def test_a_caught_failure_takes_back_exactly_the_callees_part(
     assert chain.read(callee, "get").value == 5  # the first call stays, the failed one is gone
     assert [name for name, _ in result.events] == ["Called", "Touched", "Called"]
     assert result.events[-1] == ("Called", {"reason": reason, "status": status})
+
+
+def test_a_failed_call_leaves_no_events(world: Pair) -> None:
+    chain, caller, callee = world
+    result = chain.call(caller, "swallow", callee)
+    assert result.value == "unlucky"
+    assert result.events == [("Called", {"reason": "unlucky", "status": Status.REVERTED})]
+    assert result.outcome.writes == {}
 
 
 def test_no_failure_runs_the_else(world: Pair) -> None:

@@ -122,6 +122,14 @@ def test_what_is_larger_costs_more(small: str, large: str, factor: int) -> None:
     assert _used(f"{large}\nreturn 1") > factor * _used(f"{small}\nreturn 1") / 2
 
 
+@pytest.mark.parametrize("key", ["(1, n)", "n + 2 ** 70"])
+def test_keys_whose_hashes_can_be_chosen_pay_for_the_crowd(key: str) -> None:
+    body = "d = {{{} + 1: 0 for n in range(500)}}\nfor n in range(100):\n    a = {} in d\nreturn 1"
+    plain = _used(body.format("n", "n"))
+    crowded = _used(body.format("n", "n").replace(" n in d", f" {key} in d"))
+    assert crowded - plain > 100 * 500 * gas.DICT_CROWD
+
+
 def test_storage_bytes_read_and_written_cost() -> None:
     members = "m: Map[int, bytes]"
     write = "self.m[1] = bytes({})\nreturn 1"

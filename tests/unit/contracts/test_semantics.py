@@ -111,6 +111,13 @@ def test_the_error_of_an_index_is_that_of_python_for_bool() -> None:
     assert run("a = [1, 2]\ni = [True]\nreturn a[i[0]]").error == "expected int as an index, not bool (line 6)"
 
 
+@pytest.mark.parametrize("step", ["a = a * a", "a *= a", "a = a + a", "a += a", "b = a\n    a = b * b"])
+def test_a_parameter_that_is_assigned_again_is_no_longer_known_to_be_small(step: str) -> None:
+    body = f"for n in range(2_000):\n    {step}\nreturn 1"
+    result = run(body, 3, parameters="a: int")
+    assert (result.status, result.error.partition(" ")[0]) == (Status.ARITHMETIC, "integer_range")
+
+
 def test_a_reason_is_bounded() -> None:
     assert len(run("revert('x' * 10_000)").error) == 160
 
@@ -187,13 +194,13 @@ def test_private_helpers_take_defaults_and_keywords() -> None:
 
 def test_every_builtin_and_method_of_the_vocabulary_is_there() -> None:
     from contracts.language.vocabulary import BUILTINS, CLASS_METHODS, METHODS
+    from contracts.runtime.functions import FUNCTIONS
     from contracts.runtime.methods import VALUE_METHODS
-    from contracts.runtime.operations import OPERATIONS
 
     for name in BUILTINS:
-        assert f"h__b_{name}" in OPERATIONS or f"h__{name}" in OPERATIONS, name
+        assert f"h__b_{name}" in FUNCTIONS or f"h__{name}" in FUNCTIONS, name
     for kind, name in CLASS_METHODS:
-        assert f"h__c_{kind}_{name}" in OPERATIONS
+        assert f"h__c_{kind}_{name}" in FUNCTIONS
     for name in METHODS:
         assert f"h__m_{name}" in VALUE_METHODS
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from chain.codec import encode
 from chain.crypto import Scheme, verify_batch
@@ -14,19 +14,26 @@ from tests.unit.pool.transactions import CHAIN_ID, make_transaction
 
 
 class Verifier:
-    """The real batch check, counted."""
+    """The real batch check, counted; `meanwhile` happens while it runs."""
 
     def __init__(self) -> None:
         self.checked = 0
+        self.meanwhile: Callable[[], None] = lambda: None
 
     async def verify(self, items: Sequence[tuple[int, bytes, bytes, bytes]]) -> list[bool]:
         self.checked += len(items)
+        self.meanwhile()
         return verify_batch(items)
 
 
 class Executed:
     def __init__(self, *hashes: Digest) -> None:
-        self._hashes = frozenset(hashes)
+        self._hashes = set(hashes)
+        self.latest = Height(10)
+
+    def add(self, transaction_hash: Digest) -> None:
+        self._hashes.add(transaction_hash)
+        self.latest = Height(self.latest + 1)
 
     def executed(self, hashes: Sequence[Digest]) -> list[bool]:
         return [transaction_hash in self._hashes for transaction_hash in hashes]
@@ -113,3 +120,21 @@ def test_a_full_pool_refuses_before_any_signature_check() -> None:
     results, _ = submit(intake, *[make_transaction(at).raw for at in range(4)])
     assert codes(results) == [None, None, "pool_full", "pool_full"]
     assert verifier.checked == 2
+
+
+def test_a_replayed_transaction_costs_no_signature_check() -> None:
+    done = make_transaction(1)
+    intake, _, verifier = make_intake(executed=Executed(done.hash))
+    results, _ = submit(intake, done.raw)
+    assert (codes(results), verifier.checked) == (["duplicate"], 0)
+
+
+def test_what_is_executed_while_its_signature_is_checked_does_not_enter_the_pool() -> None:
+    executed = Executed()
+    intake, pool, verifier = make_intake(executed=executed)
+    late, other = make_transaction(1), make_transaction(2)
+    verifier.meanwhile = lambda: executed.add(late.hash)
+    results, added = submit(intake, late.raw, other.raw)
+    assert codes(results) == ["duplicate", None]
+    assert [transaction.hash for transaction in added] == [other.hash]
+    assert late.hash not in pool
