@@ -53,7 +53,7 @@ def decode(kind: type[RecordT], data: bytes, *, bytes_max: int = MESSAGE_BYTES_M
         decoder = _decoders[kind] = msgspec.msgpack.Decoder(kind)
     try:
         record: RecordT = decoder.decode(data)
-    except (msgspec.DecodeError, RecursionError, OverflowError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError) as error:
         raise DecodeError(f"{getattr(kind, '__name__', kind)}: {error}") from None
     if _encoder.encode(record) != data:
         raise DecodeError(f"{getattr(kind, '__name__', kind)}: not the canonical encoding")

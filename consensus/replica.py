@@ -99,8 +99,7 @@ class Replica:
         )
         self._leader = Leader()
         self._catch_up = CatchUp(validators)
-        self._story = Story()
-        self._started = False
+        self._story, self._started = Story(), False
         self._diverged: Diverged | None = None
         self._pace = Pace(
             config=config,

@@ -7,9 +7,11 @@ from typing import Final
 from chain.codec import Record, encode, tagged_digest
 from chain.errors import ConfigError
 from chain.model.block import GENESIS_PARENT, Header
+from chain.model.transaction import TRANSACTION_BYTES_MAX
 from chain.model.validators import VALIDATORS_MAX, VALIDATORS_MIN, Validator, ValidatorSet
 from chain.types import MESSAGE_BYTES_MAX, ZERO_DIGEST, Digest
 
+SIGNER_BYTES: Final = 90  # of one signature in a certificate, with its validator id
 TAG_GENESIS: Final = b"headrace/genesis/1"
 RULE_SET: Final = 1
 
@@ -62,7 +64,7 @@ _RANGES: Final[dict[str, tuple[int, int]]] = {
     "rule_set": (RULE_SET, RULE_SET),
     "window": (1, 64),
     "block_transactions_max": (1, 20_000),
-    "block_bytes_max": (1_024, MESSAGE_BYTES_MAX - 64 * 1024 - 20_000 * 32),
+    "block_bytes_max": (TRANSACTION_BYTES_MAX, MESSAGE_BYTES_MAX - 64 * 1024 - 20_000 * 32),
     "block_gas_max": (1, 2**62),
     "transaction_gas_max": (1, 2**62),
     "lifetime_max": (10, 1_000_000),
@@ -81,4 +83,11 @@ def check_genesis(genesis: Genesis) -> None:
         raise ConfigError(f"genesis has {count} validators, must be {VALIDATORS_MIN}..{VALIDATORS_MAX}")
     if genesis.parameters.transaction_gas_max > genesis.parameters.block_gas_max:
         raise ConfigError("genesis parameters.transaction_gas_max must not exceed parameters.block_gas_max")
+    quorum = count - (count - 1) // 3
+    new_view_bytes = (genesis.parameters.window + 1) * quorum**2 * SIGNER_BYTES
+    if new_view_bytes > MESSAGE_BYTES_MAX:
+        raise ConfigError(
+            f"genesis parameters.window is {genesis.parameters.window} with {count} validators: a new view could have "
+            f"{new_view_bytes} bytes, at most {MESSAGE_BYTES_MAX} fit a message; make the window smaller"
+        )
     ValidatorSet(genesis.validators)

@@ -22,10 +22,11 @@ from chain.errors import BadInput, InvariantError, PeerFault
 from chain.model.block import Certificate, Header, Proposal
 from chain.model.genesis import Genesis, chain_id
 from chain.model.signing import ValidatorKey
-from chain.model.transaction import Transaction
+from chain.model.transaction import TRANSACTION_BYTES_MAX, Transaction
 from chain.model.validators import ValidatorSet
 from chain.net import Channel, Gateway, GatewayHandlers
 from chain.node.archive import BlockWriter, JournalWriter, NodeArchive
+from chain.node.divergence import write_divergence
 from chain.node.tracker import ExecutedTransactions, Waiters
 from chain.pipeline import ConsensusStage, ExecuteStage, PackStage, StoreStage
 from chain.pipeline.bodies import Bodies, LiveProposal
@@ -33,7 +34,7 @@ from chain.pipeline.execute import ExecutedBlock
 from chain.pipeline.pack import PackRequest
 from chain.pipeline.spans import CpuMeter, Spans, now_us
 from chain.pipeline.store import CertifiedBlock
-from chain.pool import Gossip, Intake, IntakeResult, Pool, PoolLimits, TransactionsMessage
+from chain.pool import GOSSIP_BYTES, Gossip, Intake, IntakeResult, Pool, PoolLimits, TransactionsMessage
 from chain.store import Store
 from chain.sync import BlockFetcher, ProposalObtainer, RequestKind, SyncServer, Wanted
 from chain.sync.blocks import CheckedBlock
@@ -58,7 +59,10 @@ BACKLOG_HEIGHTS_MAX: Final = 8  # ordered and not yet stored: the leader packs n
 OVERDUE_SENT_MAX: Final = 1_000
 LEADER_CHECK_S: Final = 0.25  # while transactions wait: is the leader still there?
 QUEUE_HEIGHTS_MAX: Final = 512
-INTAKE_BATCHES_MAX: Final = 256  # gossip messages being checked at once
+GOSSIP_BATCHES_MAX: Final = 64  # of one peer, being checked at once
+GOSSIP_PAYLOAD_MAX: Final = GOSSIP_BYTES + TRANSACTION_BYTES_MAX + 4_096  # an honest message is never larger
+OVERDUE_BYTES_SENT_MAX: Final = 1024 * 1024
+FAULTS_LOGGED: Final = frozenset({1, 10, 100, 1_000})  # of one peer; after that every ten-thousandth
 
 log = structlog.get_logger("headrace.node")
 
@@ -89,11 +93,14 @@ class Node:
         self._tasks: set[asyncio.Task[None]] = set()
         self._threads: list[ThreadPoolExecutor] = []
         self._pool_waiting = False
-        self._overdue_told: Instant = Instant(0)
+        self._overdue_sent: Instant = Instant(0)
         self._pool_changed_event = asyncio.Event()
         self._executed: dict[Height, ExecutedBlock] = {}
         self.ordered: dict[Digest, Height] = {}  # transactions whose position is fixed and which are not stored
-        self._intake_batches = 0
+        self._gossip_batches: dict[ValidatorId, int] = {}
+        self._told_overdue = False
+        self._leader_lost = False
+        self._stopping = False
         self._executor_cpu_us = 0
 
         self.last_header = store.blocks.tip()
@@ -112,6 +119,9 @@ class Node:
             mode="parallel" if config.executor.mode == "parallel" else "serial",
         )
         self.replica = self._make_replica(key, records)
+        self._journal_thread = self._thread("journal")
+        self.peer_thread = self._thread("peers", 2)  # what peers ask for, and what is fetched from them
+        self.read_thread = self._thread("reads", 2)  # what clients ask for
         self._build_network(key)
         self._build_sync()
         self._build_line(key)
@@ -156,27 +166,30 @@ class Node:
             lifetime_max=self.parameters.lifetime_max,
             transaction_gas_max=self.parameters.transaction_gas_max,
             height=lambda: Height(self.last_header.height),
-            now=wall_ms,
+            now=monotonic_ms,
+            lifetime_slack=2 * self.parameters.window + BACKLOG_HEIGHTS_MAX,
             measure=self.cpu.measure,
         )
         self.gossip = Gossip(self._broadcast_transactions)
         self.sync_server = SyncServer(self.archive)
 
-    def _thread(self, name: str) -> ThreadPoolExecutor:
-        thread = ThreadPoolExecutor(1, thread_name_prefix=f"headrace-{name}")
+    def _thread(self, name: str, count: int = 1) -> ThreadPoolExecutor:
+        thread = ThreadPoolExecutor(count, thread_name_prefix=f"headrace-{name}")
         self._threads.append(thread)
         return thread
 
     def _build_sync(self) -> None:
         self.obtainer = ProposalObtainer(
+            chain_id=self.chain_id,
+            parameters=self.parameters,
             pool=self.pool,
-            checker=self.intake,
+            verifier=self.verifier,
             index=self.index,
             ask=self._ask,
             find=self._find_bodies,
             obtained=self._on_obtained,
             refused=self._on_refused,
-            now=wall_ms,
+            now=monotonic_ms,
             spawn=self.spawn,
         )
         self.fetcher = BlockFetcher(
@@ -184,9 +197,10 @@ class Node:
             check_certificate=self._check_certificate,
             deliver=self._deliver,
             stored_height=lambda: Height(self.last_header.height),
-            wait_stored=self.waiters.height_reached,
+            wait_stored=self._wait_stored,
             fault=self.report_fault,
             spawn=self.spawn,
+            thread=self.peer_thread,
         )
 
     def _build_line(self, key: ValidatorKey) -> None:
@@ -198,7 +212,7 @@ class Node:
             verifier=self.verifier,
             transport=self,
             journal=self.journal,
-            journal_thread=self._thread("journal"),
+            journal_thread=self._journal_thread,
             bodies=self.bodies,
             neighbours=self,
             spans=self.spans,
@@ -254,18 +268,20 @@ class Node:
         await self.engine.start()
         await self.gateway.start()
         for stage in self.stages:
-            self.spawn(stage.run())
+            self.spawn(stage.run()).add_done_callback(self._on_stage_done)
         self.spawn(self._watch_pool())
         self.post(Started())
 
     async def stop(self) -> None:
         """Everything ends in order; what is durable stays, what is not was never promised."""
-        self.consensus.stop()
+        self._stopping = True
+        self.consensus.halt()
         self.gossip.stop()
         await self.gateway.stop()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.consensus.stop()
         await self.verifier.close()
         await self.engine.stop()
         for thread in self._threads:
@@ -284,7 +300,15 @@ class Node:
         if not task.cancelled() and (error := task.exception()) is not None:
             self.fail(error)
 
+    def _on_stage_done(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled() and not self._stopping:
+            self.fail(InvariantError(f"stage task {task.get_name()} was cancelled while the node runs"))
+
     def fail(self, error: BaseException) -> None:
+        """The process must end: nothing is stepped or signed from now on, and the first reason counts."""
+        self.consensus.halt()
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
         if not self.failed.done():
             self.failed.set_exception(error)
 
@@ -295,10 +319,10 @@ class Node:
             self.fail(error)
 
     def post(self, event: Event) -> None:
-        """An event for the core; our own bug found there ends the process."""
+        """An event for the core; whatever it raises is our bug, leaves it half changed and ends the process."""
         try:
             self.consensus.post(event)
-        except InvariantError as error:
+        except Exception as error:  # noqa: BLE001
             self.fail(error)
 
     # --- standing ---
@@ -330,21 +354,23 @@ class Node:
         if channel is Channel.CONSENSUS:
             self.consensus.receive(peer, payload)
         elif channel is Channel.TRANSACTIONS:
-            if self._intake_batches >= INTAKE_BATCHES_MAX:
-                self.report_fault(peer, "transactions_dropped_intake_full")
-                return
-            self._intake_batches += 1
-            self.spawn(self._take_gossip(peer, payload))
+            if len(payload) > GOSSIP_PAYLOAD_MAX:
+                self.report_fault(peer, "gossip_too_large")
+            elif self._gossip_batches.get(peer, 0) >= GOSSIP_BATCHES_MAX:
+                self.report_fault(peer, "gossip_dropped")  # it is sent to all again when it is overdue
+            else:
+                self._gossip_batches[peer] = self._gossip_batches.get(peer, 0) + 1
+                self.spawn(self._take_gossip(peer, payload))
 
     async def _take_gossip(self, peer: ValidatorId, payload: bytes) -> None:
         try:
             message = decode(TransactionsMessage, payload)
-            results, added = await self.intake.submit(message.transactions)
+            results, added = await self.intake.submit(message.transactions, gossip=True)
         except BadInput as error:
             self.report_fault(peer, error.code)
             return
         finally:
-            self._intake_batches -= 1
+            self._gossip_batches[peer] -= 1
         if any(result.error is not None and result.error.code == "bad_signature" for result in results):
             self.report_fault(peer, "bad_signature")
         if added:
@@ -352,7 +378,8 @@ class Node:
 
     async def _on_request(self, peer: ValidatorId, kind: int, payload: bytes) -> bytes:
         """Reads of stored blocks take milliseconds: in a thread, so that votes do not wait for them."""
-        return await asyncio.to_thread(self.sync_server.answer, kind, payload)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.peer_thread, self.sync_server.answer, kind, payload)
 
     def _on_gateway_fault(self, peer: ValidatorId | None, reason: str) -> None:
         if peer is None:
@@ -381,6 +408,14 @@ class Node:
             self.pool_changed()
         return results
 
+    def find_transaction(self, transaction_hash: Digest) -> bytes | None:
+        """A raw transaction that is not stored yet: in the pool, or in a proposal that is on its way to the store."""
+        raw = self.archive.find_transaction(transaction_hash)
+        height = self.ordered.get(transaction_hash)
+        if raw is not None or height is None:
+            return raw
+        return self.bodies.transaction(height, transaction_hash)
+
     # --- the pool ---
 
     def pool_changed(self) -> None:
@@ -395,20 +430,31 @@ class Node:
 
     async def _watch_pool(self) -> None:
         """While transactions wait: send those that wait too long to all, then suspect the leader. Idle: no timer."""
-        pooled_ms_max = self.config.pool.pooled_ms_max
         while True:
             if self.pool.waiting_count == 0:
+                self._tell_overdue(overdue=False)
                 self._pool_changed_event.clear()
                 await self._pool_changed_event.wait()
-            await asyncio.sleep(min(pooled_ms_max / 4_000, LEADER_CHECK_S))
-            patience_ms = pooled_ms_max if self._leader_in_reach() else 0
-            overdue = self.pool.overdue(before=Instant(wall_ms() - patience_ms), count_max=OVERDUE_SENT_MAX)
-            if not overdue:
-                continue
-            if wall_ms() - self._overdue_told >= pooled_ms_max:
-                self._overdue_told = wall_ms()
-                self.gossip.add(overdue)
-            self.post(TransactionsWaiting(overdue=True))
+            await asyncio.sleep(LEADER_CHECK_S)
+            self._look_at_pool()
+
+    def _look_at_pool(self) -> None:
+        pooled_ms_max = self.config.pool.pooled_ms_max
+        lost = not self._leader_in_reach()
+        patience_ms = 0 if lost and self._leader_lost else pooled_ms_max  # lost at two looks in a row
+        self._leader_lost = lost
+        now = monotonic_ms()
+        overdue = self.pool.overdue(before=Instant(now - patience_ms), count_max=OVERDUE_SENT_MAX)
+        if overdue and now - self._overdue_sent >= pooled_ms_max:
+            self._overdue_sent = now
+            self.gossip.add(_up_to_bytes(overdue, OVERDUE_BYTES_SENT_MAX))
+        self._tell_overdue(overdue=bool(overdue))
+
+    def _tell_overdue(self, *, overdue: bool) -> None:
+        if overdue or self._told_overdue:
+            self._told_overdue = overdue
+            if self._pool_waiting:
+                self.post(TransactionsWaiting(overdue=overdue))
 
     def _leader_in_reach(self) -> bool:
         """A leader whose connection is gone will order nothing: its view's time runs at once."""
@@ -436,12 +482,15 @@ class Node:
         )
 
     def abandon(self, digest: Digest) -> None:
+        self.obtainer.cancel(digest)
         self.pool.release(digest)
+        self.bodies.forget(digest)
         self.pool_changed()
 
     def execute(self, proposal: Proposal, digest: Digest) -> None:
-        self.ordered.update(dict.fromkeys(proposal.transaction_hashes(), Height(proposal.height)))
-        self.waiters.wake_transactions(proposal.transaction_hashes())
+        hashes = proposal.transaction_hashes()
+        self.ordered.update(dict.fromkeys(hashes, Height(proposal.height)))
+        self.waiters.wake_transactions(hashes)
         self.execute_stage.put(proposal, digest)
 
     def store_block(self, effect: StoreEffect) -> None:
@@ -455,11 +504,14 @@ class Node:
         self.fetcher.want(effect.first, effect.last, effect.sources)
 
     def report_fault(self, peer: ValidatorId, reason: str) -> None:
-        self.faults[peer] = self.faults.get(peer, 0) + 1
-        log.warning("peer_fault", peer=peer.hex(), reason=reason[:200], count=self.faults[peer])
+        """Counted each time; logged at the first, tenth, hundredth, so that a faulty peer does not fill the disk."""
+        count = self.faults[peer] = self.faults.get(peer, 0) + 1
+        if count in FAULTS_LOGGED or count % 10_000 == 0:
+            log.warning("peer_fault", peer=peer.hex(), reason=reason[:200], count=count)
 
     def report_divergence(self, effect: Diverged) -> None:
         self.diverged = f"height {effect.height}: {effect.reason}"
+        write_divergence(self.store.path, effect, self._executed.get(effect.height))
         log.error(
             "diverged",
             height=effect.height,
@@ -502,6 +554,7 @@ class Node:
         height = Height(last.height)
         self.last_header = last
         self.engine.stored(height)
+        self.execute_stage.stored(height)
         self.journal.prune_below = height + 1
         for block in blocks:
             self.transactions_total += len(block.executed.hashes)
@@ -526,9 +579,12 @@ class Node:
             certificate, validators=self.validators, chain_id=self.chain_id, verify_signature=verify_vote
         )
 
+    async def _wait_stored(self, height: Height, timeout_s: float) -> bool:
+        return height <= self.last_header.height or await self.waiters.height_reached(height, timeout_s)
+
     async def _deliver(self, blocks: Sequence[CheckedBlock]) -> None:
         live = [LiveProposal(block.digest, block.proposal, block.transactions) for block in blocks]
-        await asyncio.to_thread(self.journal.write, (), live)
+        await asyncio.get_running_loop().run_in_executor(self._journal_thread, self.journal.write, (), live)
         for block, bodies in zip(blocks, live, strict=True):
             if block.header.height <= self.last_header.height:
                 continue
@@ -538,6 +594,22 @@ class Node:
 
 def verify_vote(public_key: bytes, message: bytes, signature: bytes) -> bool:
     return verify(Scheme.ED25519, public_key, message, signature)
+
+
+def monotonic_ms() -> Instant:
+    """For ages: a clock that is set back or forward must not make a leader look silent."""
+    return Instant(time.monotonic_ns() // 1_000_000)
+
+
+def _up_to_bytes(transactions: Sequence[Transaction], bytes_max: int) -> list[Transaction]:
+    chosen: list[Transaction] = []
+    size = 0
+    for transaction in transactions:
+        size += len(transaction.raw)
+        if chosen and size > bytes_max:
+            break
+        chosen.append(transaction)
+    return chosen
 
 
 def wall_ms() -> Instant:

@@ -98,10 +98,14 @@ async def _serve(node: Node, stop: asyncio.Event) -> int:
             code = _report_failure(node, error)
         else:
             log.info("node_stopping", height=node.last_header.height)
+    except OSError as error:
+        raise ConfigError(f"rpc {config.rpc.host}:{config.rpc.port}: cannot listen there: {error.strerror}") from None
     finally:
         asked.cancel()
-        await server.stop()
-        await node.stop()
+        try:
+            await server.stop()
+        finally:
+            await node.stop()
     log.info("node_stopped", exit_code=code)
     return code
 
@@ -119,11 +123,11 @@ def _report_failure(node: Node, error: BaseException) -> int:
 
 
 def _on_loop_error(node: Node, context: dict[str, object]) -> None:
-    """What escaped a callback: our bug stops the node, a connection that went away does not."""
+    """What escaped a callback: our bug stops the node, trouble of the operating system with a socket does not (that of
+    our databases comes as a StoreError, through a task)."""
     error = context.get("exception")
-    if isinstance(error, (ConnectionError, TimeoutError)):
+    if isinstance(error, OSError):
         return
     log.error("loop_error", message=str(context.get("message")), error=repr(error))
     if isinstance(error, Exception):
         node.fail(error)
-

@@ -11,8 +11,10 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any, Final, TypeVar
 
+import structlog
+
 from chain.codec import decode, pack, unpack_trusted
-from chain.errors import BadInput
+from chain.errors import BadInput, InvariantError
 from chain.model.block import Receipt
 from chain.model.genesis import Genesis
 from chain.node.metrics import render_metrics
@@ -46,6 +48,8 @@ from executor import QueryInput, QueryOutput
 SUMMARY_HEIGHTS: Final = 100
 SYSTEM_GAS: Final = 10_000_000  # for reads of the system contract on the API's own behalf
 ResultT = TypeVar("ResultT")
+
+log = structlog.get_logger("headrace.node")
 
 
 class Services:
@@ -212,11 +216,10 @@ class Services:
         node, digest = self._node, Digest(tx_hash)
         if (height := node.ordered.get(digest)) is not None:
             return TransactionStatus(state=TransactionState.ORDERED, height=height)
-        if digest in node.pool:
-            return TransactionStatus(state=TransactionState.PENDING)
         location = node.store.blocks.transaction_location(tx_hash)
         if location is None or location[0] > node.last_header.height:
-            return TransactionStatus(state=TransactionState.UNKNOWN)
+            state = TransactionState.PENDING if digest in node.pool else TransactionState.UNKNOWN
+            return TransactionStatus(state=state)
         return TransactionStatus(
             state=TransactionState.CERTIFIED,
             height=location[0],
@@ -250,18 +253,21 @@ class Services:
         signed: bool = False,
         simulate: bool = False,
     ) -> QueryOutput:
-        return await self._node.engine.query(
-            QueryInput(
-                sender=sender,
-                target=target,
-                method=method,
-                arguments=arguments,
-                gas_limit=min(gas_limit, self._node.parameters.transaction_gas_max),
-                time_ms=self._node.last_header.time_ms,
-                signed=signed,
-                simulate=simulate,
-            )
+        question = QueryInput(
+            sender=sender,
+            target=target,
+            method=method,
+            arguments=arguments,
+            gas_limit=min(gas_limit, self._node.parameters.transaction_gas_max),
+            time_ms=self._node.last_header.time_ms,
+            signed=signed,
+            simulate=simulate,
         )
+        try:
+            return await self._node.engine.query(question)
+        except InvariantError as error:  # a read is no consensus matter: it must not stop the node
+            log.error("query_failed", error=str(error))
+            raise BadInput("busy", "the query executor failed; try again") from None
 
     # --- blocks ---
 
@@ -273,8 +279,7 @@ class Services:
 
     async def proposal(self, height: int) -> bytes | None:
         digest = await self._read(height, self._node.store.blocks.proposal_digest)
-        found = None if digest is None or height == 0 else self._node.store.journal.proposal(digest)
-        return None if found is None else found[0]
+        return None if digest is None or height == 0 else self._node.store.journal.proposal_bytes(digest)
 
     async def hashes(self, height: int) -> bytes | None:
         return await self._read(height, self._node.store.blocks.hashes)
@@ -283,12 +288,20 @@ class Services:
         return await self._read(height, self._node.store.blocks.receipts)
 
     async def outcomes(self, height: int) -> BlockOutcomes | None:
-        hashes, receipts = await self.hashes(height), await self.receipts(height)
+        return await self._aside(self._outcomes, height) if 0 <= height <= self._node.last_header.height else None
+
+    def _outcomes(self, height: int) -> BlockOutcomes | None:
+        blocks = self._node.store.blocks
+        hashes, receipts = blocks.hashes(height), blocks.receipts(height)
         if hashes is None or receipts is None:
             return None
         return BlockOutcomes(
             height=height, hashes=hashes, statuses=tuple(decode(Receipt, receipt).status for receipt in receipts)
         )
+
+    async def _aside(self, read: Callable[..., ResultT], *arguments: Any) -> ResultT:
+        """Reads that may take long: in a thread of their own kind, so that neither votes nor peers wait for them."""
+        return await asyncio.get_running_loop().run_in_executor(self._node.read_thread, partial(read, *arguments))
 
     async def _read(self, height: int, load: Callable[[int], ResultT | None]) -> ResultT | None:
         return load(height) if 0 <= height <= self._node.last_header.height else None
@@ -297,14 +310,14 @@ class Services:
         node = self._node
         location = node.store.blocks.transaction_location(tx_hash)
         if location is None or location[0] > node.last_header.height:
-            raw = node.archive.find_transaction(Digest(tx_hash))
+            raw = node.find_transaction(Digest(tx_hash))
             return None if raw is None else TransactionLocation(raw=raw)
         height, position = location
         raw = node.store.transaction_at(height, position)
         return None if raw is None else TransactionLocation(raw=raw, height=height, position=position)
 
     async def events(self, event_filter: EventFilter) -> EventPage:
-        return await asyncio.get_running_loop().run_in_executor(None, self._events, event_filter)
+        return await self._aside(self._events, event_filter)
 
     def _events(self, wanted: EventFilter) -> EventPage:
         """Whole blocks: the page ends with the block in which the limit is reached."""
@@ -342,13 +355,13 @@ class Services:
     # --- proofs ---
 
     async def receipt_proof(self, tx_hash: bytes) -> dict[str, Any] | None:
-        return await asyncio.to_thread(self._node.store.receipt_proof, tx_hash, self._node.validators)
+        return await self._aside(self._node.store.receipt_proof, tx_hash, self._node.validators)
 
     async def value_proof(self, *, key: bytes, height: int | None) -> dict[str, Any] | None:
         at = self._node.last_header.height if height is None else height
         if at > self._node.last_header.height:
             raise BadInput("not_found", f"height {at} is above the certified one, {self._node.last_header.height}")
-        return await asyncio.to_thread(self._node.store.value_proof, key, at, self._node.validators)
+        return await self._aside(self._node.store.value_proof, key, at, self._node.validators)
 
 
 _RANK: Final = {

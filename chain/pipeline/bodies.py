@@ -53,6 +53,15 @@ class Bodies:
             raise InvariantError(f"bodies of proposal {digest.hex()} are not here")
         return live
 
+    def transaction(self, height: int, transaction_hash: Digest) -> bytes | None:
+        """The raw transaction in a live proposal of a height; a linear search."""
+        for live in self._live.values():
+            if live.proposal.height == height:
+                for transaction in live.transactions:
+                    if transaction.hash == transaction_hash:
+                        return transaction.raw
+        return None
+
     def forget(self, digest: Digest) -> None:
         self._live.pop(digest, None)
 

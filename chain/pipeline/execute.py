@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from chain.errors import InvariantError
 from chain.model.block import Header, Proposal, header_hash
@@ -14,6 +15,8 @@ from chain.pipeline.spans import CpuMeter, Spans, now_us
 from chain.pipeline.stage import StageQueue
 from chain.types import Digest, Height
 from executor import ExecutionInput, ExecutionOutput
+
+STORE_LAG_MAX: Final = 64  # heights executed and not stored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +71,8 @@ class ExecuteStage:
         self._cpu = cpu
         self._executed = executed
         self._queue: StageQueue[tuple[Proposal, Digest]] = StageQueue(self.name, queue_max)
+        self._stored_height = last.height
+        self._stored_more = asyncio.Event()
 
     @property
     def depth(self) -> int:
@@ -79,6 +84,7 @@ class ExecuteStage:
     async def run(self) -> None:
         while True:
             proposal, digest = await self._queue.get()
+            await self._room(proposal.height)
             start_us = now_us()
             block = await self._execute(proposal, digest)
             height = Height(proposal.height)
@@ -88,6 +94,17 @@ class ExecuteStage:
             self._parent_hash = block.header_hash
             self._index.add(height, block.hashes)
             self._executed(block)
+
+    def stored(self, height: Height) -> None:
+        """Blocks up to `height` are durable."""
+        self._stored_height = height
+        self._stored_more.set()
+
+    async def _room(self, height: int) -> None:
+        """A slow disk holds back execution, execution the certified height, and that the window: all is bounded."""
+        while height - self._stored_height > STORE_LAG_MAX:
+            self._stored_more.clear()
+            await self._stored_more.wait()
 
     async def _execute(self, proposal: Proposal, digest: Digest) -> ExecutedBlock:
         parent = self._parent

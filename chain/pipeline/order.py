@@ -19,7 +19,7 @@ from chain.model.validators import ValidatorSet
 from chain.pipeline.bodies import Bodies, LiveProposal
 from chain.pipeline.pack import PackRequest
 from chain.pipeline.spans import CpuMeter, Spans
-from chain.types import Digest, Height, Instant, ValidatorId, View
+from chain.types import MESSAGE_BYTES_MAX, Digest, Height, Instant, ValidatorId, View
 from consensus import Examined, Replica, decode_signed, encode_signed, examine
 from consensus.effects import (
     Abandon,
@@ -47,7 +47,10 @@ from consensus.events import Event, MessageReceived, ProposalPacked, Timer, Time
 from consensus.messages import Checkpoint, MessageType, Status
 
 SCHEME_ED25519 = 1
-FRAMES_PENDING_MAX = 10_000
+FRAMES_PENDING_MAX = 2_000  # of one sender
+FRAME_BYTES_PENDING_MAX = 2 * MESSAGE_BYTES_MAX  # of one sender
+FRAMES_PER_ROUND_MAX = 64
+FAULT_REASONS_MAX = 64
 
 
 class Transport(Protocol):
@@ -121,8 +124,9 @@ class ConsensusStage:
         self._spans = spans
         self._cpu = cpu
         self._now = now
-        self._frames: deque[tuple[ValidatorId, bytes]] = deque(maxlen=FRAMES_PENDING_MAX)
+        self._frames: dict[ValidatorId, _Inbox] = {}
         self._frames_there = asyncio.Event()
+        self._halted = False
         self._outbox: list[Effect] = []
         self._outbox_there = asyncio.Event()
         self._timers: dict[Timer, asyncio.TimerHandle] = {}
@@ -133,17 +137,26 @@ class ConsensusStage:
 
     @property
     def depth(self) -> int:
-        return len(self._frames)
+        return sum(len(inbox.frames) for inbox in self._frames.values())
 
     # --- in ---
 
     def receive(self, peer: ValidatorId, frame: bytes) -> None:
-        """A consensus frame from an authenticated peer; the oldest is lost if the node cannot keep up."""
-        self._frames.append((peer, frame))
+        """A consensus frame from an authenticated validator; a sender that floods loses its own oldest frames only."""
+        inbox = self._frames.get(peer)
+        if inbox is None:
+            inbox = self._frames[peer] = _Inbox()
+        inbox.put(frame)
         self._frames_there.set()
+
+    def halt(self) -> None:
+        """A promise broke: nothing is stepped, signed or sent any more, while the process ends."""
+        self._halted = True
 
     def post(self, event: Event) -> None:
         """Step the core; effects are carried out by the outbox task."""
+        if self._halted:
+            return
         with self._cpu.measure("consensus"):
             effects = self.replica.step(event, self._now())
         if effects:
@@ -165,9 +178,7 @@ class ConsensusStage:
         while True:
             await self._frames_there.wait()
             self._frames_there.clear()
-            frames = list(self._frames)
-            self._frames.clear()
-            examined = self._examine(frames)
+            examined = self._examine(self._next_frames())
             items = [(SCHEME_ED25519, *item) for _, message in examined for item in message.items]
             verdicts = await self._verifier.verify(items, urgent=True)
             at = 0
@@ -178,6 +189,17 @@ class ConsensusStage:
                     self.post(MessageReceived(message=message.verified()))
                 else:
                     self._fault(peer, "bad_signature")
+
+    def _next_frames(self) -> list[tuple[ValidatorId, bytes]]:
+        """One sender after the other, at most `FRAMES_PER_ROUND_MAX` in all; what is left waits for the next round."""
+        round_: list[tuple[ValidatorId, bytes]] = []
+        while len(round_) < FRAMES_PER_ROUND_MAX:
+            taken = [(peer, frame) for peer, inbox in self._frames.items() if (frame := inbox.take()) is not None]
+            if not taken:
+                return round_
+            round_ += taken
+        self._frames_there.set()
+        return round_
 
     def _examine(self, frames: Sequence[tuple[ValidatorId, bytes]]) -> list[tuple[ValidatorId, Examined]]:
         """Everything about the messages but their signatures."""
@@ -200,7 +222,10 @@ class ConsensusStage:
                 pass
 
     def _fault(self, peer: ValidatorId, reason: str) -> None:
-        self.faults[reason[:80]] = self.faults.get(reason[:80], 0) + 1 if len(self.faults) < 256 else 1
+        """Counted by the reason's first word; the rest of the text may hold what a peer chose."""
+        word = reason.split(":", 1)[0][:40]
+        if word in self.faults or len(self.faults) < FAULT_REASONS_MAX:
+            self.faults[word] = self.faults.get(word, 0) + 1
         self._neighbours.report_fault(peer, reason)
 
     # --- out ---
@@ -217,26 +242,29 @@ class ConsensusStage:
                 while not isinstance(effects[done], Persist):  # what stands before the first record need not wait
                     self._perform(effects[done])
                     done += 1
-                proposals = [
-                    self._bodies.get(self.digest(record.proposal))
-                    for record in records
-                    if isinstance(record, ProposalRecord)
-                ]
+                proposals = [self._live(record.proposal) for record in records if isinstance(record, ProposalRecord)]
                 await loop.run_in_executor(self._journal_thread, self._write, records, proposals)
-            with self._cpu.measure("consensus"):
-                for effect in effects[done:]:
-                    self._perform(effect)
+            for effect in effects[done:]:
+                self._perform(effect)
+
+    def _live(self, proposal: Proposal) -> LiveProposal:
+        """With its bodies; an empty proposal (the gap of a new view) has none to wait for."""
+        digest = self.digest(proposal)
+        return self._bodies.get(digest) if proposal.hashes else LiveProposal(digest, proposal, ())
 
     def _write(self, records: list[JournalRecord], proposals: list[LiveProposal]) -> None:
         with self._cpu.measure("journal"):
             self._journal.write(records, proposals)
 
     def _perform(self, effect: Effect) -> None:
+        if self._halted:
+            return
         match effect:
             case Persist():
                 pass
             case Broadcast(message=message):
-                self._transport.broadcast(encode_signed(message))
+                with self._cpu.measure("consensus"):
+                    self._transport.broadcast(encode_signed(message))
             case Send(to=to, message=message):
                 self._transport.send(to, encode_signed(message))
             case SetTimer(timer=timer, at=at):
@@ -313,3 +341,26 @@ class ConsensusStage:
                     self._spans.end("checkpoint", Height(at))
                 case _:
                     pass
+
+
+class _Inbox:
+    """One sender's frames, bounded in number and bytes; the oldest make room."""
+
+    __slots__ = ("frames", "size")
+
+    def __init__(self) -> None:
+        self.frames: deque[bytes] = deque()
+        self.size = 0
+
+    def put(self, frame: bytes) -> None:
+        self.frames.append(frame)
+        self.size += len(frame)
+        while len(self.frames) > FRAMES_PENDING_MAX or self.size > FRAME_BYTES_PENDING_MAX:
+            self.take()
+
+    def take(self) -> bytes | None:
+        if not self.frames:
+            return None
+        frame = self.frames.popleft()
+        self.size -= len(frame)
+        return frame

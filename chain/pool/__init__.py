@@ -1,7 +1,7 @@
 """Accepted transactions that are not yet in an executed proposal, and the way in."""
 
-from chain.pool.gossip import Gossip, TransactionsMessage
+from chain.pool.gossip import GOSSIP_BYTES, Gossip, TransactionsMessage
 from chain.pool.intake import Intake, IntakeResult
 from chain.pool.pool import Pool, PoolLimits
 
-__all__ = ["Gossip", "Intake", "IntakeResult", "Pool", "PoolLimits", "TransactionsMessage"]
+__all__ = ["GOSSIP_BYTES", "Gossip", "Intake", "IntakeResult", "Pool", "PoolLimits", "TransactionsMessage"]

@@ -59,26 +59,34 @@ class Intake:
         transaction_gas_max: int,
         height: Callable[[], Height],
         now: Callable[[], Instant],
+        lifetime_slack: int = 0,
         measure: Callable[[str], AbstractContextManager[None]] = lambda work: nullcontext(),
     ) -> None:
-        """`measure("accept")` is entered around the synchronous work."""
+        """`lifetime_slack`: heights by which another node may be ahead, so that what it took is taken here too;
+        `measure("accept")` is entered around the synchronous work."""
         self._pool = pool
         self._verifier = verifier
         self._known = known
         self._chain_id = chain_id
         self._lifetime_max = lifetime_max
+        self._lifetime_slack = lifetime_slack
         self._transaction_gas_max = transaction_gas_max
         self._height = height
         self._now = now
         self._measure = measure
         self.refused: dict[str, int] = {}  # by code; codes are a fixed list
 
-    async def submit(self, raws: Sequence[bytes]) -> tuple[list[IntakeResult], list[Transaction]]:
-        """(a result for each raw transaction, the transactions that are new in the pool)."""
+    async def submit(
+        self, raws: Sequence[bytes], *, gossip: bool = False
+    ) -> tuple[list[IntakeResult], list[Transaction]]:
+        """(a result for each raw transaction, the transactions that are new in the pool).
+
+        `gossip`: another validator has taken them, so an expiry at the edge of its window is fine.
+        """
         results: list[IntakeResult | None] = [None] * len(raws)
         with self._measure("accept"):
             latest = self._known.latest
-            candidates = self._check_cheaply(raws, results)
+            candidates = self._check_cheaply(raws, results, self._lifetime_slack if gossip else 0)
             items = [signature_item(transaction) for _, transaction in candidates]
         verdicts = await self._verifier.verify(items)
         with self._measure("accept"):
@@ -94,9 +102,11 @@ class Intake:
         results: list[IntakeResult | None],
     ) -> list[Transaction]:
         added: list[Transaction] = []
-        now = self._now()
+        now, height = self._now(), self._height()
         for (at, transaction), genuine in zip(candidates, verdicts, strict=True):
             try:
+                if transaction.body.expiry <= height:
+                    raise BadInput("expired", "the transaction expired while its signature was checked")
                 if not genuine:
                     raise BadInput("bad_signature", "the signature does not match the public key and the body")
                 if not self._pool.add(transaction, now):
@@ -125,22 +135,8 @@ class Intake:
                 kept_verdicts.append(genuine)
         return kept, kept_verdicts
 
-    async def check(self, raws: Sequence[bytes]) -> list[Transaction]:
-        """Decode and verify bodies fetched for a proposal, without putting them into the pool.
-
-        Raises:
-            BadInput: the first thing that is wrong with any of them.
-        """
-        transactions = [decode_transaction(raw) for raw in raws]
-        for transaction in transactions:
-            self._check_fields(transaction)
-        verdicts = await self._verifier.verify([signature_item(transaction) for transaction in transactions])
-        if not all(verdicts):
-            raise BadInput("bad_signature", "a body of the proposal has a wrong signature")
-        return transactions
-
     def _check_cheaply(
-        self, raws: Sequence[bytes], results: list[IntakeResult | None]
+        self, raws: Sequence[bytes], results: list[IntakeResult | None], slack: int
     ) -> list[tuple[int, Transaction]]:
         """Everything that needs no signature check; a body is looked at once per batch."""
         decoded: list[tuple[int, Transaction]] = []
@@ -149,7 +145,7 @@ class Intake:
             transaction = None
             try:
                 transaction = decode_transaction(raw)
-                self._check_fields(transaction)
+                self._check_fields(transaction, slack)
                 if transaction.hash in self._pool or transaction.hash in in_batch:
                     raise BadInput("duplicate", "the transaction is in the pool already")
                 self._pool.check_room(transactions=len(in_batch) + 1, transaction_bytes=len(raw))
@@ -166,14 +162,14 @@ class Intake:
                 fresh.append((at, transaction))
         return fresh
 
-    def _check_fields(self, transaction: Transaction) -> None:
+    def _check_fields(self, transaction: Transaction, slack: int) -> None:
         body = transaction.body
         if body.chain_id != self._chain_id:
             raise BadInput("wrong_chain", f"signed for chain {body.chain_id.hex()}, this is {self._chain_id.hex()}")
         height = self._height()
         if body.expiry <= height:
             raise BadInput("expired", f"expiry height {body.expiry} is not above the certified height {height}")
-        if body.expiry > height + self._lifetime_max:
+        if body.expiry > height + self._lifetime_max + slack:
             raise BadInput(
                 "expiry_too_far", f"expiry height {body.expiry} is more than {self._lifetime_max} above {height}"
             )

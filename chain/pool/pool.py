@@ -21,9 +21,9 @@ class PoolLimits:
 
 
 class Pool:
-    """Single-threaded; every method is O(transactions named), except `release` and `expire`, which are rare."""
+    """Single-threaded; every method is O(transactions named), except `release`, which is rare."""
 
-    __slots__ = ("_arrived", "_bytes", "_limits", "_reserved", "_transactions", "_waiting")
+    __slots__ = ("_arrived", "_by_expiry", "_bytes", "_limits", "_reserved", "_transactions", "_waiting")
 
     def __init__(self, limits: PoolLimits) -> None:
         self._limits = limits
@@ -31,6 +31,7 @@ class Pool:
         self._waiting: dict[Digest, None] = {}  # in packing order
         self._reserved: dict[Digest, Digest] = {}  # transaction hash -> digest of the live proposal that holds it
         self._arrived: dict[Digest, Instant] = {}
+        self._by_expiry: dict[int, set[Digest]] = {}
         self._bytes = 0
 
     def __len__(self) -> int:
@@ -71,6 +72,7 @@ class Pool:
     def _insert(self, transaction: Transaction, now: Instant) -> None:
         self._transactions[transaction.hash] = transaction
         self._arrived[transaction.hash] = now
+        self._by_expiry.setdefault(transaction.body.expiry, set()).add(transaction.hash)
         self._bytes += len(transaction.raw)
 
     def get(self, transaction_hash: Digest) -> Transaction | None:
@@ -125,13 +127,18 @@ class Pool:
             if transaction is None:
                 continue
             self._bytes -= len(transaction.raw)
+            expiring = self._by_expiry[transaction.body.expiry]
+            expiring.discard(transaction_hash)
+            if not expiring:
+                del self._by_expiry[transaction.body.expiry]
             self._arrived.pop(transaction_hash, None)
             self._waiting.pop(transaction_hash, None)
             self._reserved.pop(transaction_hash, None)
 
     def expire(self, height: Height) -> list[Digest]:
-        """Forget waiting transactions that can no longer execute above `height`."""
-        gone = [held for held in self._waiting if self._transactions[held].body.expiry <= height]
+        """Forget transactions that can no longer execute above `height`, reserved ones too; ascending by hash."""
+        due = [expiry for expiry in self._by_expiry if expiry <= height]
+        gone = sorted(held for expiry in due for held in self._by_expiry[expiry])
         self.remove(gone)
         return gone
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from chain.codec import decode, encode
-from chain.errors import BadInput, InvariantError, PeerFault
+from chain.errors import BadInput, PeerFault
 from chain.model.block import Proposal, proposal_digest
-from chain.model.signing import decode_transaction
+from chain.model.genesis import ChainParameters
+from chain.model.signing import decode_transaction, signature_item
 from chain.model.transaction import Transaction
 from chain.sync.wire import (
     Ask,
@@ -40,10 +41,8 @@ class BodyPool(Protocol):
     def reserve(self, digest: Digest, transactions: Sequence[Transaction], now: Instant) -> None: ...
 
 
-class BodyChecker(Protocol):
-    async def check(self, raws: Sequence[bytes]) -> list[Transaction]:
-        """Decode and verify bodies; raises BadInput."""
-        ...
+class BodyVerifier(Protocol):
+    async def verify(self, items: Sequence[tuple[int, bytes, bytes, bytes]]) -> list[bool]: ...
 
 
 class ExecutedIndex(Protocol):
@@ -67,8 +66,10 @@ class ProposalObtainer:
     def __init__(
         self,
         *,
+        chain_id: Digest,
+        parameters: ChainParameters,
         pool: BodyPool,
-        checker: BodyChecker,
+        verifier: BodyVerifier,
         index: ExecutedIndex,
         ask: Ask,
         find: Callable[[Digest], tuple[Proposal, Sequence[Transaction]] | None],
@@ -77,8 +78,10 @@ class ProposalObtainer:
         now: Callable[[], Instant],
         spawn: Spawn,
     ) -> None:
+        self._chain_id = chain_id
+        self._parameters = parameters
         self._pool = pool
-        self._checker = checker
+        self._verifier = verifier
         self._index = index
         self._ask = ask
         self._find = find
@@ -94,7 +97,7 @@ class ProposalObtainer:
     def want(self, wanted: Wanted) -> None:
         key = (wanted.height, wanted.digest)
         open_task = self._tasks.get(key)
-        if open_task is not None:
+        if open_task is not None and not open_task[1].done():
             if not open_task[0].fresh or wanted.fresh:
                 return
             open_task[1].cancel()  # what may be refused becomes what must be had
@@ -111,6 +114,10 @@ class ProposalObtainer:
         """The view is over: fresh proposals are wanted no more."""
         self._cancel(key for key, (wanted, _) in self._tasks.items() if wanted.fresh)
 
+    def cancel(self, digest: Digest) -> None:
+        """The proposal lost its place."""
+        self._cancel(key for key in self._tasks if key[1] == digest)
+
     def cancel_up_to(self, height: Height) -> None:
         self._cancel(key for key in self._tasks if key[0] <= height)
 
@@ -122,12 +129,12 @@ class ProposalObtainer:
     async def _run(self, wanted: Wanted) -> None:
         try:
             proposal, transactions = await self._obtain(wanted)
-            self.reserve(wanted.digest, transactions)
-        except (BadInput, InvariantError) as error:
+        except BadInput as error:
             if not wanted.fresh:
                 raise
-            self._refused(wanted.height, wanted.digest, str(error))
+            self._refused(wanted.height, wanted.digest, f"{error.code}: {error.message}")
             return
+        self.reserve(wanted.digest, transactions)
         self._obtained(wanted.digest, proposal, transactions)
 
     def reserve(self, digest: Digest, transactions: Sequence[Transaction]) -> None:
@@ -148,55 +155,77 @@ class ProposalObtainer:
             return known
         if wanted.proposal is None or not wanted.fresh:
             return await self._fetch_whole(wanted)
+        if wanted.proposal.count > self._parameters.block_transactions_max:
+            raise BadInput("too_many", f"{wanted.proposal.count} transactions in one proposal")
         transactions = await self._gather(wanted, wanted.proposal)
         self._judge(wanted, transactions)
         return wanted.proposal, transactions
 
     def _judge(self, wanted: Wanted, transactions: Sequence[Transaction]) -> None:
-        """Raises BadInput if a fresh proposal holds what must not be ordered again."""
+        """Raises BadInput if this node must not vote for a fresh proposal's contents."""
+        limits = self._parameters
+        if sum(len(transaction.raw) for transaction in transactions) > limits.block_bytes_max:
+            raise BadInput("too_large", f"the bodies exceed {limits.block_bytes_max} bytes")
+        if sum(transaction.body.gas_limit for transaction in transactions) > limits.block_gas_max:
+            raise BadInput("too_much_gas", f"the declared gas exceeds {limits.block_gas_max}")
         if any(self._index.executed([transaction.hash for transaction in transactions])):
             raise BadInput("already_executed", "the proposal holds an executed transaction")
         for transaction in transactions:
             holder = self._pool.reserved_by(transaction.hash)
             if holder is not None and holder != wanted.digest:
                 raise BadInput("in_two_proposals", "a transaction is in another live proposal")
-            if transaction.body.expiry < wanted.height:
-                raise BadInput("expired", "the proposal holds an expired transaction")
+            if not wanted.height <= transaction.body.expiry <= wanted.height + limits.lifetime_max:
+                raise BadInput("expired", "the proposal holds an expired transaction, or one that expires too late")
 
     async def _gather(self, wanted: Wanted, proposal: Proposal) -> list[Transaction]:
         """Bodies from the pool; what is missing after a moment is asked for."""
         hashes = proposal.transaction_hashes()
-        get = self._pool.get
-        found = {transaction_hash: get(transaction_hash) for transaction_hash in hashes}
-        delay = RETRY_S
-        first = True
-        while missing := [transaction_hash for transaction_hash in hashes if found[transaction_hash] is None]:
-            if first:
-                await asyncio.sleep(ARRIVAL_WAIT_S)
-                first = False
-            else:
-                for transaction in await self._fetch_some(wanted.sources, missing):
-                    if transaction.hash in found:
-                        found[transaction.hash] = transaction
-            still = False
+        found: dict[Digest, Transaction] = {}
+
+        def look(missing: Sequence[Digest]) -> list[Digest]:
             for transaction_hash in missing:
-                if found[transaction_hash] is None:
-                    found[transaction_hash] = get(transaction_hash)
-                    still = still or found[transaction_hash] is None
-            if still and not first:
+                transaction = self._pool.get(transaction_hash)
+                if transaction is not None:
+                    found[transaction_hash] = transaction
+            return [transaction_hash for transaction_hash in missing if transaction_hash not in found]
+
+        missing = look(hashes)
+        if missing:
+            await asyncio.sleep(ARRIVAL_WAIT_S)
+            missing = look(missing)
+        delay = RETRY_S
+        while missing:
+            for transaction in await self._fetch_some(wanted.sources, missing):
+                found[transaction.hash] = transaction
+            missing = look(missing)
+            if missing:
                 await asyncio.sleep(delay)
                 delay = min(2 * delay, RETRY_S_MAX)
-        return [body for transaction_hash in hashes if (body := found[transaction_hash]) is not None]
+        return [found[transaction_hash] for transaction_hash in hashes]
 
     async def _fetch_some(self, sources: Sequence[ValidatorId], missing: Sequence[Digest]) -> list[Transaction]:
+        """Genuine bodies of the hashes asked for; whatever else a peer sends is left unread."""
         request = encode(TransactionsRequest(hashes=b"".join(missing)))
+        wanted = frozenset(missing)
         for source in sources:
             try:
                 answer = await self._ask(source, RequestKind.TRANSACTIONS, request, REQUEST_TIMEOUT_S)
-                return await self._checker.check(decode(TransactionsAnswer, answer).transactions)
+                bodies = [decode_transaction(raw) for raw in decode(TransactionsAnswer, answer).transactions]
+                return await self._genuine([body for body in bodies if body.hash in wanted])
             except (PeerFault, BadInput, TimeoutError):
                 continue
         return []
+
+    async def _genuine(self, transactions: Sequence[Transaction]) -> list[Transaction]:
+        """Raises BadInput if any is of another chain, asks for more gas than one may, or has a wrong signature."""
+        for transaction in transactions:
+            if transaction.body.chain_id != self._chain_id:
+                raise BadInput("wrong_chain", "a body of another chain")
+            if not 0 < transaction.body.gas_limit <= self._parameters.transaction_gas_max:
+                raise BadInput("gas_limit", "a body with a gas limit out of range")
+        if not all(await self._verifier.verify([signature_item(transaction) for transaction in transactions])):
+            raise BadInput("bad_signature", "a body with a wrong signature")
+        return list(transactions)
 
     async def _fetch_whole(self, wanted: Wanted) -> tuple[Proposal, Sequence[Transaction]]:
         """By digest, from one source after the other, until somebody has it."""
@@ -212,7 +241,7 @@ class ProposalObtainer:
                     proposal = decode(Proposal, bodies.proposal)
                     if proposal_digest(proposal) != wanted.digest:
                         raise BadInput("wrong_digest", "the answer is another proposal")
-                    return proposal, match_bodies(proposal, bodies.transactions)
+                    return proposal, await self._genuine(match_bodies(proposal, bodies.transactions))
                 except (PeerFault, BadInput, TimeoutError):
                     continue
             await asyncio.sleep(delay)
@@ -225,7 +254,7 @@ class ProposalObtainer:
 def match_bodies(proposal: Proposal, raws: Sequence[bytes]) -> list[Transaction]:
     """Decode bodies and check that they are exactly the proposal's transactions, in order.
 
-    Their signatures need no check here: a quorum, hence an honest validator, checked them before it prepared.
+    Signatures are not checked here: a quorum checked some signature of each, but not necessarily these bytes.
 
     Raises:
         BadInput: a body is malformed, missing or another one.

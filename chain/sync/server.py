@@ -30,7 +30,7 @@ class Archive(Protocol):
     def load_bodies(self, digest: Digest) -> ProposalBodies | None: ...
 
     def find_transaction(self, transaction_hash: Digest) -> bytes | None:
-        """A raw transaction from the pool or a live proposal."""
+        """A raw transaction from the pool, which holds those of live proposals too."""
         ...
 
 

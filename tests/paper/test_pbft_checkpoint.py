@@ -12,7 +12,8 @@ from chain.types import Height
 from consensus.effects import ObtainProposal, Store
 from consensus.events import Executed
 from consensus.messages import Checkpoint, Prepare, PrePrepare
-from tests.unit.consensus.network import WINDOW, Solo, execute, of, said
+from tests.unit.consensus.members import WINDOW, execute, of, said
+from tests.unit.consensus.solo import Solo
 
 
 def executed() -> tuple[Solo, Checkpoint]:

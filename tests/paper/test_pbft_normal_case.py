@@ -14,7 +14,8 @@ from chain.types import Height
 from consensus import Phase
 from consensus.effects import Execute, ObtainProposal
 from consensus.messages import Commit, Prepare, PrePrepare
-from tests.unit.consensus.network import WINDOW, Chain, Solo, evidence_of, of, said
+from tests.unit.consensus.members import WINDOW, Chain, evidence_of, of, said
+from tests.unit.consensus.solo import Solo
 
 H1 = Height(1)
 

@@ -13,7 +13,8 @@ from chain.types import Height
 from consensus.effects import Abandon, Execute, ObtainProposal, RequestProposal
 from consensus.events import Executed, Timer, TransactionsWaiting
 from consensus.messages import Checkpoint, Commit, MessageType, NewView, Prepare, PrePrepare, ViewChange
-from tests.unit.consensus.network import CONFIG, Chain, Solo, execute, of, said
+from tests.unit.consensus.members import CONFIG, Chain, execute, of, said
+from tests.unit.consensus.solo import Solo
 
 
 def prepared_at(solo: Solo, *heights: int) -> None:

@@ -23,19 +23,9 @@ from consensus.messages import (
     Verified,
     ViewChange,
 )
-from tests.unit.consensus.network import (
-    CONFIG,
-    START,
-    WINDOW,
-    Chain,
-    Network,
-    Solo,
-    evidence_of,
-    execute,
-    of,
-    said,
-    verify_signature,
-)
+from tests.unit.consensus.members import CONFIG, START, WINDOW, Chain, evidence_of, execute, of, said, verify_signature
+from tests.unit.consensus.network import Network
+from tests.unit.consensus.solo import Solo
 
 DIGEST = bytes(range(32))
 

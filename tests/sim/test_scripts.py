@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from chain.types import View
+from chain.types import Height, View
+from consensus import Phase
 from consensus.messages import Checkpoint, Commit, Message, NewView, Prepare, PrePrepare
 from tests.sim.checkers import Violation
 from tests.sim.faults import CALM_NODE, CALM_TIMERS, Plan, TimerFaults, calm_plan
@@ -82,8 +83,10 @@ def test_an_isolated_node_stops_nobody_and_catches_up(victim: int) -> None:
     world.run_until(grows(others(world, lonely), 12), limit_ms=20_000)
     assert lonely.disk_blocks.height <= before + 1
     loading = False
+    views = [node.view for node in others(world, lonely)]
     world.nemesis.heal()
     finish(world)
+    assert [node.view for node in others(world, lonely)] == views  # whoever comes back disturbs nobody
 
 
 @pytest.mark.parametrize("deaf", [True, False])
@@ -164,6 +167,35 @@ def test_leader_crash_with_several_heights_in_flight_leaves_no_gap(seed: int, st
     top = max(sent)
     world.run_until(lambda: height(alive) >= top, limit_ms=20_000)
     old.boot()
+    world.network.retry()
+    finish(world)
+
+
+def test_of_two_prepared_proposals_the_one_of_the_later_view_is_proposed_again() -> None:
+    """n1 alone prepares A in view 0 and is cut off; the others prepare B in view 2, and only n2 learns that B is ordered.
+
+    View 3 starts from the certificates of n0 and n3 (B, view 2) and n1 (A, view 0). It must not take A.
+    """
+    world = started(plan=calm_plan(window=1))
+    n0, n1, n2, n3 = world.nodes
+    world.intercept = lambda source, target, message: (
+        isinstance(message, Commit) or (isinstance(message, Prepare) and target is not n1)
+    )
+    world.submit(1, [n0])
+    world.run_until(lambda: n1.replica.phase(Height(2)) is Phase.PREPARED, limit_ms=5_000)
+    world.nemesis.cut([n1.slot])
+    world.intercept = lambda source, target, message: (
+        (isinstance(message, PrePrepare | Prepare | Commit) and message.view == 0)
+        or (isinstance(message, Commit | Checkpoint) and target is not n2)
+    )
+    world.run_until(lambda: n2.replica.ordered_height == 2, limit_ms=30_000)
+    assert {node.replica.phase(Height(2)) for node in (n0, n3)} == {Phase.PREPARED}
+    assert n2.view == 2
+    n2.crash()
+    world.intercept = None
+    world.nemesis.heal()
+    world.run_until(lambda: height([n0, n1, n3]) == 2, limit_ms=30_000)
+    n2.boot()
     world.network.retry()
     finish(world)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from chain.types import Height
 from consensus.catch_up import FETCH_BLOCKS_MAX, CatchUp
 from consensus.effects import FetchBlocks
-from tests.unit.consensus.network import Chain
+from tests.unit.consensus.members import Chain
 
 CHAIN = Chain()
 IDS = CHAIN.validators.ids()

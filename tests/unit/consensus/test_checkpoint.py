@@ -21,16 +21,8 @@ from consensus.effects import (
 )
 from consensus.events import BlockFetched, Executed, TransactionsWaiting
 from consensus.messages import Checkpoint, Commit, MessageType, Prepare, PrePrepare, Status
-from tests.unit.consensus.network import (
-    WINDOW,
-    Chain,
-    Solo,
-    evidence_of,
-    execute,
-    of,
-    said,
-    verify_signature,
-)
+from tests.unit.consensus.members import WINDOW, Chain, evidence_of, execute, of, said, verify_signature
+from tests.unit.consensus.solo import Solo
 
 H1 = Height(1)
 

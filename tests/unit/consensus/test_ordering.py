@@ -34,7 +34,8 @@ from consensus.events import (
     TransactionsWaiting,
 )
 from consensus.messages import Commit, MessageType, Prepare, PrePrepare
-from tests.unit.consensus.network import CONFIG, START, WINDOW, Solo, evidence_of, execute, of, said
+from tests.unit.consensus.members import CONFIG, START, WINDOW, evidence_of, execute, of, said
+from tests.unit.consensus.solo import Solo
 
 V0, H1 = View(0), Height(1)
 

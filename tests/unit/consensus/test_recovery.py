@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from chain.model.block import Certificate, Header, header_hash, proposal_digest
-from chain.types import GENESIS_HEIGHT, View
+from chain.types import GENESIS_HEIGHT, Height, View
 from consensus.effects import (
     Broadcast,
     CertificateRecord,
@@ -25,7 +25,8 @@ from consensus.effects import (
 )
 from consensus.events import Executed, ProposalPacked, Timer, TransactionsWaiting
 from consensus.messages import Checkpoint, Commit, MessageType, NewView, Prepare, PrePrepare, Status, ViewChange
-from tests.unit.consensus.network import WINDOW, Chain, Solo, execute, of, said
+from tests.unit.consensus.members import WINDOW, Chain, execute, of, said
+from tests.unit.consensus.solo import Solo
 
 CHAIN = Chain()
 
@@ -197,18 +198,18 @@ def test_a_restarted_leader_can_still_show_its_new_view() -> None:
 def test_prepared_heights_beyond_the_window_of_the_stored_block_still_go_into_a_view_change() -> None:
     life = Solo(CHAIN)
     header = CHAIN.genesis
-    for height in range(1, 3):
+    for height in range(1, WINDOW + 3):
         header = life.finish(CHAIN.proposal(height, f"{height}"), header)
-    last = CHAIN.proposal(2 + WINDOW, "last")
+    last = CHAIN.proposal(2 * WINDOW + 2, "last")
     life.propose(last)
     life.prepare(last, 0, 2)
-    again = life.restart()  # nothing was stored: the window of genesis ends below `last`
-    assert last.height > GENESIS_HEIGHT + WINDOW
+    again = life.restart()  # nothing was stored: the horizon of genesis ends below `last`
+    assert last.height > GENESIS_HEIGHT + 2 * WINDOW
     again.step(TransactionsWaiting(overdue=True))
     changes = said(ViewChange, again.hear_signed(CHAIN.view_change(2, 1)) + again.hear_signed(CHAIN.view_change(3, 1)))
     assert [entry.height for entry in changes[0].prepared] == [last.height]
     assert changes[0].stable is not None
-    assert changes[0].stable.height == 2
+    assert changes[0].stable.height == WINDOW + 2
     CHAIN.verify(CHAIN.sign(1, changes[0]))
 
 
@@ -219,6 +220,35 @@ def test_a_proposal_that_was_accepted_and_not_voted_for_is_voted_for_after_the_r
     again = life.restart(life.journal[:1])
     assert [vote.height for vote in said(Prepare, again.first)] == [1]
     assert of(ObtainProposal, again.first) == []
+
+
+def test_a_restart_while_the_view_changes_gives_up_what_was_not_prepared() -> None:
+    life = Solo(CHAIN)
+    life.propose(CHAIN.proposal(1, "a"))
+    life.fire(Timer.VIEW)
+    again = life.restart()
+    assert again.replica.in_flight == ()
+    assert again.replica.armed_timers == ()
+
+
+def test_a_proposal_obtained_because_it_was_ordered_is_not_taken_for_the_leaders_after_a_restart() -> None:
+    life = Solo(CHAIN, 3)
+    proposal = CHAIN.proposal(1, "a")
+    life.commit(proposal, 0, 1, 2)
+    stable = CHAIN.certificate(MessageType.CHECKPOINT, height=2, digest=bytes(32), signers=(0, 1, 2))
+    life.change_view(1, *[CHAIN.view_change(number, 1, stable=stable) for number in (0, 1, 2)])
+    assert [effect.proposal for effect in of(Execute, life.obtain(proposal))] == [proposal]
+    again = life.restart()
+    assert [effect.proposal for effect in of(Execute, again.first)] == [proposal]
+    assert said(Prepare, again.first) == []
+
+
+def test_proposals_of_past_views_in_the_journal_are_not_kept_in_memory() -> None:
+    old = [ProposalRecord(view=view, proposal=CHAIN.proposal(1, f"{view}", leader=view % 4)) for view in range(20)]
+    solo = Solo(CHAIN, journal=old)
+    slot = solo.replica._ordering.slot(Height(1))
+    assert slot is not None
+    assert list(slot.durable.values()) == [CHAIN.proposal(1, "0")]
 
 
 def test_an_execution_that_does_not_repeat_itself_stops_the_node() -> None:

@@ -8,9 +8,19 @@ from chain.errors import ConfigError, InvariantError
 from chain.model.block import header_hash
 from chain.types import Height, Instant, View
 from consensus import Replica, ReplicaConfig
-from consensus.effects import Broadcast, CancelRequests, Effect, RequestProposal, Send, SetTimer
+from consensus.effects import (
+    Broadcast,
+    CancelRequests,
+    Effect,
+    FetchBlocks,
+    ObtainProposal,
+    RequestProposal,
+    Send,
+    SetTimer,
+)
 from consensus.events import (
     Executed,
+    MessageReceived,
     PeerConnected,
     PoolDrained,
     ProposalPacked,
@@ -27,11 +37,14 @@ from consensus.messages import (
     Prepare,
     PrePrepare,
     Status,
+    Verified,
     ViewChange,
 )
 from consensus.pace import CERTIFICATION_PATIENCE
 from consensus.story import STORY_LINES_MAX
-from tests.unit.consensus.network import CONFIG, START, WINDOW, Chain, Network, Solo, execute, lose, of, said
+from tests.unit.consensus.members import CONFIG, START, WINDOW, Chain, evidence_of, execute, of, said
+from tests.unit.consensus.network import Network, lose
+from tests.unit.consensus.solo import Solo
 
 
 def sent(effects: list[Effect]) -> list[Message]:
@@ -277,6 +290,52 @@ def test_a_replica_that_hears_more_than_f_in_a_later_view_asks_until_it_is_shown
 
 
 # --- views ---
+
+
+def test_a_replica_that_changes_its_view_shows_its_view_change_to_those_below() -> None:
+    solo = Solo()
+    solo.propose(solo.chain.proposal(1, "a"))
+    solo.fire(Timer.VIEW)
+    status = Status(view=0, changing=False, certified=0, ordered=0)
+    assert [type(message) for message in sent(solo.hear(3, status))] == [ViewChange]
+    entered = Status(view=1, changing=False, certified=0, ordered=0)
+    assert sent(solo.hear(2, entered)) == []
+
+
+def test_one_missing_block_is_asked_for_after_a_while_and_a_claim_that_leads_nowhere_is_dropped() -> None:
+    solo = Solo()
+    effects = solo.hear(3, Status(view=0, changing=False, certified=1, ordered=1))
+    assert of(FetchBlocks, effects) == []
+    assert list(solo.replica.armed_timers) == [Timer.RETRANSMIT]
+    [fetch] = of(FetchBlocks, solo.fire(Timer.RETRANSMIT))
+    assert (fetch.first, fetch.last) == (1, 1)
+    assert of(FetchBlocks, solo.fire(Timer.RETRANSMIT)) == []
+    assert list(solo.replica.armed_timers) == []
+
+
+def test_what_was_said_in_a_view_before_this_replica_came_counts_when_it_comes() -> None:
+    solo = Solo(number=3)
+    chain = solo.chain
+    proposal = chain.proposal(1, "a", leader=1)
+    assert solo.hear(1, PrePrepare(view=1, proposal=proposal)) == []
+    solo.prepare(proposal, 1, 2, view=1)
+    effects = solo.change_view(1, *[chain.view_change(number, 1) for number in (0, 1, 2)])
+    assert [effect.proposal for effect in of(ObtainProposal, effects)] == [proposal]
+    effects = solo.obtain(proposal)
+    assert len(said(Prepare, effects)) == len(said(Commit, effects)) == 1
+
+
+def test_the_core_itself_refuses_proposals_and_new_views_of_validators_who_do_not_lead() -> None:
+    solo = Solo(number=3)
+    chain = solo.chain
+    mine = chain.sign(2, PrePrepare(view=0, proposal=chain.proposal(1, "a", leader=2)))
+    stolen = chain.sign(0, PrePrepare(view=0, proposal=chain.proposal(1, "a", leader=2)))
+    new_view = chain.sign(2, chain.new_view(1, [chain.view_change(number, 1) for number in (0, 1, 2)]).message)
+    for signed in (mine, stolen, new_view):
+        forced = Verified(sender=signed.sender, message=signed.message, signature=signed.signature)
+        effects = solo.step(MessageReceived(message=forced))
+        assert evidence_of(effects) == ["not_leader"]
+    assert (solo.replica.view, solo.replica.in_flight) == (0, ())
 
 
 def test_leaving_a_view_cancels_the_requests_of_its_leader() -> None:

@@ -22,7 +22,7 @@ from consensus.effects import (
 )
 from consensus.messages import MessageType, Verified
 from consensus.safety import Safety
-from tests.unit.consensus.network import Chain, of
+from tests.unit.consensus.members import Chain, of
 
 CHAIN = Chain()
 A, B = Digest(b"a" * 32), Digest(b"b" * 32)
@@ -128,6 +128,15 @@ def test_two_pre_prepares_at_one_view_and_height_are_refused_also_after_a_restar
     for keeper in (leader, again):
         with pytest.raises(InvariantError, match="contradicts"):
             keeper.pre_prepare(view=V0, proposal=second, digest=proposal_digest(second), out=[])
+
+
+def test_of_two_proposals_in_the_journal_for_one_view_and_height_the_first_was_sent() -> None:
+    """The second is what others ordered there, under the same key: see two processes with one validator key."""
+    first, second = CHAIN.proposal(1, "a"), CHAIN.proposal(1, "b")
+    leader = safety(0)
+    for proposal in (first, second):
+        leader.remember_proposal(view=V0, height=H1, digest=proposal_digest(proposal))
+    leader.pre_prepare(view=V0, proposal=first, digest=proposal_digest(first), out=[])
 
 
 def test_only_the_leader_of_the_view_signs_a_pre_prepare() -> None:

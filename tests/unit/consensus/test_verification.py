@@ -27,7 +27,7 @@ from consensus.messages import (
     ViewChange,
     signing_bytes,
 )
-from tests.unit.consensus.network import Chain, verify_signature
+from tests.unit.consensus.members import Chain, verify_signature
 
 CHAIN = Chain()
 OTHER_CHAIN = Chain(name="other")

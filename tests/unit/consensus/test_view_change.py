@@ -6,7 +6,7 @@ from chain.model.block import Certificate, gap_proposal, proposal_digest
 from chain.types import Height, View
 from consensus.messages import MessageType, Verified, ViewChange
 from consensus.view_change import ViewChanges, plan_of
-from tests.unit.consensus.network import Chain
+from tests.unit.consensus.members import Chain
 
 CHAIN = Chain()
 BIG = Chain(7)

@@ -6,7 +6,7 @@ from chain.types import Digest, Height, View
 from consensus import verify_certificate
 from consensus.messages import MessageType, Prepare, Verified
 from consensus.votes import Tally
-from tests.unit.consensus.network import Chain, verify_signature
+from tests.unit.consensus.members import Chain, verify_signature
 
 CHAIN = Chain()
 A, B, C = Digest(b"a" * 32), Digest(b"b" * 32), Digest(b"c" * 32)

@@ -19,7 +19,7 @@ from consensus.messages import (
     Signed,
     Status,
 )
-from tests.unit.consensus.network import Chain
+from tests.unit.consensus.members import Chain
 
 CHAIN = Chain()
 DIGEST = bytes(range(32))

@@ -105,7 +105,7 @@ def test_expired_transactions_are_not_packed_and_leave() -> None:
     pool.add(young, NOW)
     assert select(pool, height=5) == [*old, young], "expiry is the last height at which it may execute"
     assert select(pool, height=6) == [young]
-    assert pool.expire(Height(5)) == [transaction.hash for transaction in old]
+    assert pool.expire(Height(5)) == sorted(transaction.hash for transaction in old)
     assert len(pool) == 1
 
 
@@ -147,3 +147,12 @@ def test_counts_and_bytes_stay_right_whatever_happens(steps: list[tuple[str, int
         assert len(pool) == len(held)
         assert pool.bytes_held == sum(len(transaction.raw) for transaction in held.values())
         assert pool.waiting_count == sum(pool.reserved_by(known) is None for known in held)
+
+
+def test_a_reserved_transaction_expires_too() -> None:
+    """It can execute nowhere any more, whatever becomes of the proposal that holds it."""
+    pool = Pool(PoolLimits())
+    [old] = fill(pool, 1, expiry=5)
+    pool.reserve(FIRST, [old], NOW)
+    assert pool.expire(Height(5)) == [old.hash]
+    assert pool.reserved_by(old.hash) is None

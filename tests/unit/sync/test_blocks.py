@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ import msgspec
 from chain.codec import decode, encode
 from chain.errors import PeerFault
 from chain.model.block import Certificate, Header, Proposal, header_hash, proposal_digest
+from chain.model.transaction import join_transaction, split_transaction
 from chain.sync import BlockFetcher, CheckedBlock, RequestKind
 from chain.sync.wire import BlocksAnswer, BlocksRequest, FetchedBlock, ProposalBodies
 from chain.types import ZERO_DIGEST, Height, ValidatorId
@@ -77,15 +79,18 @@ class World:
 
     def run(self, sources: Sequence[ValidatorId], last: int = 7) -> None:
         async def scenario() -> None:
+            thread = ThreadPoolExecutor(1)
             fetcher = BlockFetcher(
                 ask=self.ask, check_certificate=self.check_certificate, deliver=self.deliver,
                 stored_height=lambda: Height(self.delivered[-1] if self.delivered else 0),
                 wait_stored=self.wait_stored, fault=lambda peer, reason: self.faults.append((peer, reason)),
                 spawn=self.spawn,
+                thread=thread,
             )  # fmt: skip
             fetcher.want(Height(1), Height(last), sources)
             async with asyncio.timeout(20):
                 await self.task
+            thread.shutdown()
 
         asyncio.run(scenario())
 
@@ -119,12 +124,19 @@ def swap_body(block: FetchedBlock) -> FetchedBlock:
     )
 
 
+def forge_signature(block: FetchedBlock) -> FetchedBlock:
+    body, _ = split_transaction(block.bodies.transactions[0])
+    forged = (join_transaction(body, bytes(64)),)
+    return msgspec.structs.replace(block, bodies=msgspec.structs.replace(block.bodies, transactions=forged))
+
+
 def check_liar_is_passed_over(lie: Callable[[FetchedBlock], FetchedBlock] | None) -> World:
+    """A lie is counted against the liar, silence is not."""
     world = World(lie=lie)
     world.run([LIAR, HONEST])
     assert world.delivered == [1, 2, 3, 4, 5, 6, 7]
     assert world.asked[0] == LIAR
-    assert [peer for peer, _ in world.faults] == [LIAR]
+    assert {peer for peer, _ in world.faults} == ({LIAR} if lie else set())
     return world
 
 
@@ -154,6 +166,10 @@ def test_a_header_of_another_proposal_is_not_believed() -> None:
 def test_missing_or_other_bodies_are_not_believed() -> None:
     check_liar_is_passed_over(drop_body)
     check_liar_is_passed_over(swap_body)
+
+
+def test_a_body_with_another_signature_is_not_believed() -> None:
+    check_liar_is_passed_over(forge_signature)
 
 
 def test_a_silent_peer_is_passed_over() -> None:

@@ -6,11 +6,14 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
+import pytest
+
 from chain.codec import decode, encode
 from chain.crypto import verify_batch
 from chain.errors import PeerFault
 from chain.model.block import Proposal, proposal_digest
-from chain.model.signing import decode_transaction, signature_item
+from chain.model.genesis import ChainParameters
+from chain.model.signing import decode_transaction
 from chain.model.transaction import Transaction, join_transaction
 from chain.pool import Pool, PoolLimits
 from chain.sync import ProposalObtainer, RequestKind, Wanted
@@ -28,6 +31,7 @@ class World:
 
     def __init__(self) -> None:
         self.pool = Pool(PoolLimits())
+        self.parameters = ChainParameters()
         self.done: set[Digest] = set()
         self.peers: dict[ValidatorId, list[bytes]] = {}
         self.proposals: dict[ValidatorId, ProposalBodies] = {}
@@ -53,11 +57,8 @@ class World:
             )
         )
 
-    async def check(self, raws: Sequence[bytes]) -> list[Transaction]:
-        transactions = [decode_transaction(raw) for raw in raws]
-        if not all(verify_batch([signature_item(transaction) for transaction in transactions])):
-            raise PeerFault("bad_signature")
-        return transactions
+    async def verify(self, items: Sequence[tuple[int, bytes, bytes, bytes]]) -> list[bool]:
+        return verify_batch(items)
 
     def executed(self, hashes: Sequence[Digest]) -> list[bool]:
         return [transaction_hash in self.done for transaction_hash in hashes]
@@ -73,11 +74,23 @@ class World:
         self.refused.append(reason)
         self.settled.set()
 
+    def obtainer(self) -> ProposalObtainer:
+        return ProposalObtainer(
+            chain_id=CHAIN_ID,
+            parameters=self.parameters,
+            pool=self.pool,
+            verifier=self,
+            index=self,
+            ask=self.ask,
+            find=self.durable.get,
+            obtained=self.on_obtained,
+            refused=self.on_refused,
+            now=lambda: Instant(0),
+            spawn=self.spawn,
+        )
+
     async def want(self, wanted: Wanted) -> None:
-        obtainer = ProposalObtainer(
-            pool=self.pool, checker=self, index=self, ask=self.ask, find=self.durable.get,
-            obtained=self.on_obtained, refused=self.on_refused, now=lambda: Instant(0), spawn=self.spawn,
-        )  # fmt: skip
+        obtainer = self.obtainer()
         obtainer.want(wanted)
         obtainer.want(wanted)  # asking twice is asking once
         async with asyncio.timeout(5):
@@ -159,7 +172,7 @@ def test_a_fresh_proposal_with_an_executed_transaction_is_refused() -> None:
         await world.want(fresh(THREE))
         return world
 
-    assert asyncio.run(scenario()).refused == ["the proposal holds an executed transaction"]
+    assert asyncio.run(scenario()).refused == ["already_executed: the proposal holds an executed transaction"]
 
 
 def test_a_fresh_proposal_with_a_transaction_of_another_live_proposal_is_refused() -> None:
@@ -169,7 +182,7 @@ def test_a_fresh_proposal_with_a_transaction_of_another_live_proposal_is_refused
         await world.want(fresh(THREE[:1]))
         return world
 
-    assert asyncio.run(scenario()).refused == ["a transaction is in another live proposal"]
+    assert asyncio.run(scenario()).refused == ["in_two_proposals: a transaction is in another live proposal"]
 
 
 def test_a_fresh_proposal_with_an_expired_transaction_is_refused() -> None:
@@ -180,7 +193,7 @@ def test_a_fresh_proposal_with_an_expired_transaction_is_refused() -> None:
         await world.want(fresh([old]))
         return world
 
-    assert asyncio.run(scenario()).refused == ["the proposal holds an expired transaction"]
+    assert asyncio.run(scenario()).refused[0].startswith("expired: ")
 
 
 def test_a_required_proposal_is_never_refused_for_its_contents() -> None:
@@ -242,3 +255,64 @@ def test_what_is_durable_here_needs_no_peer() -> None:
         return world
 
     assert asyncio.run(scenario()).asked == []
+
+
+@pytest.mark.parametrize(
+    ("limits", "code"),
+    [
+        ({"block_transactions_max": 2}, "too_many"),
+        ({"block_bytes_max": 300}, "too_large"),
+        ({"block_gas_max": 2_999}, "too_much_gas"),
+        ({"lifetime_max": 10}, "expired"),
+    ],
+)
+def test_a_fresh_proposal_beyond_the_chains_limits_is_refused(limits: dict[str, int], code: str) -> None:
+    """A Byzantine leader could otherwise order a block that nobody can transfer or execute."""
+
+    async def scenario() -> World:
+        world = World()
+        world.parameters = ChainParameters(**limits)
+        for transaction in THREE:
+            world.pool.add(transaction, Instant(0))
+        await world.want(fresh(THREE))
+        return world
+
+    assert asyncio.run(scenario()).refused[0].startswith(f"{code}: ")
+
+
+def test_a_required_proposals_bodies_with_other_signatures_are_not_taken() -> None:
+    """Its hashes are right, so only the signature check tells."""
+
+    async def scenario() -> World:
+        world = World()
+        right, _ = make_proposal(THREE)
+        forged = tuple(join_transaction(item.body_bytes, bytes(64)) for item in THREE)
+        world.proposals = {
+            LEADER: ProposalBodies(proposal=encode(right), transactions=forged),
+            OTHER: ProposalBodies(proposal=encode(right), transactions=tuple(item.raw for item in THREE)),
+        }
+        await world.want(required(THREE, (LEADER, OTHER)))
+        return world
+
+    assert [item.raw for item in asyncio.run(scenario()).obtained[0][1]] == [item.raw for item in THREE]
+
+
+def test_an_abandoned_wish_reserves_nothing_when_its_bodies_come_late() -> None:
+    async def scenario() -> World:
+        world = World()
+        obtainer = world.obtainer()
+        wanted = required(THREE, (LEADER,))
+        obtainer.want(wanted)
+        await asyncio.sleep(0)
+        obtainer.cancel(wanted.digest)
+        right, _ = make_proposal(THREE)
+        world.proposals = {
+            LEADER: ProposalBodies(proposal=encode(right), transactions=tuple(item.raw for item in THREE))
+        }
+        await asyncio.gather(*[task for task in asyncio.all_tasks() if task is not asyncio.current_task()],
+                             return_exceptions=True)  # fmt: skip
+        return world
+
+    world = asyncio.run(scenario())
+    assert world.obtained == []
+    assert len(world.pool) == 0

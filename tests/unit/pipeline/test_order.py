@@ -1,0 +1,172 @@
+"""The driver of the core: durable before visible, gap proposals, per-sender bounds, a halt that is one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import cast
+
+import pytest
+
+from chain.errors import InvariantError
+from chain.model.block import Proposal, gap_proposal, proposal_digest
+from chain.model.signing import ValidatorKey
+from chain.model.validators import Validator, ValidatorSet
+from chain.pipeline.bodies import Bodies, LiveProposal
+from chain.pipeline.order import FRAMES_PENDING_MAX, ConsensusStage
+from chain.pipeline.spans import CpuMeter, Spans
+from chain.types import Digest, Height, Instant, ValidatorId
+from consensus import Replica
+from consensus.effects import Broadcast, Effect, JournalRecord, Persist, ProposalRecord, VoteRecord
+from consensus.events import Event, Started
+from consensus.messages import Message, Prepare, Verified
+
+CHAIN_ID = Digest(b"\xc0" * 32)
+KEYS = [ValidatorKey(bytes((at + 1,)) * 32) for at in range(4)]
+VALIDATORS = ValidatorSet(Validator(name=key.public_key.hex()[:4], public_key=key.public_key, weight=1) for key in KEYS)
+    [Validator(name=f"v{at}", public_key=key.public_key, weight=1) for at, key in enumerate(KEYS)]
+)
+PREPARE = Prepare(view=0, height=1, digest=bytes(32))
+VOTE = Persist(record=VoteRecord(kind=2, view=0, height=1, digest=bytes(32)))
+SEND = Broadcast(
+    message=cast("Verified[Message]", Verified(sender=KEYS[0].validator_id, message=PREPARE, signature=bytes(64)))
+)
+
+
+class ScriptedReplica:
+    """Stands in for the core: answers each event with the next list of effects."""
+
+    view = 0
+
+    def __init__(self, *answers: Sequence[Effect]) -> None:
+        self.answers = list(answers)
+        self.events: list[Event] = []
+
+    def step(self, event: Event, now: Instant) -> list[Effect]:
+        self.events.append(event)
+        return list(self.answers.pop(0)) if self.answers else []
+
+
+class NoArchive:
+    def load_proposal(self, digest: Digest) -> LiveProposal | None:
+        return None
+
+
+class World:
+    """Records the order of what leaves and what becomes durable."""
+
+    def __init__(self, *answers: Sequence[Effect], fail_write: bool = False) -> None:
+        self.log: list[str] = []
+        self.written: list[LiveProposal] = []
+        self.faults: list[str] = []
+        self.fail_write = fail_write
+        self.replica = ScriptedReplica(*answers)
+        self.thread = ThreadPoolExecutor(1)
+        self.stage = ConsensusStage(
+            replica=cast("Replica", self.replica),
+            validators=VALIDATORS,
+            chain_id=CHAIN_ID,
+            verifier=self,
+            transport=self,
+            journal=self,
+            journal_thread=self.thread,
+            bodies=Bodies(NoArchive()),
+            neighbours=self,  # type: ignore[arg-type]  # only faults are reported in these tests
+            spans=Spans(),
+            cpu=CpuMeter(),
+            now=lambda: Instant(0),
+        )
+
+    async def verify(self, items: Sequence[tuple[int, bytes, bytes, bytes]], *, urgent: bool = False) -> list[bool]:
+        return [False] * len(items)
+
+    def broadcast(self, payload: bytes) -> None:
+        self.log.append("sent")
+
+    def send(self, peer: ValidatorId, payload: bytes) -> None:
+        self.log.append("sent")
+
+    def report_fault(self, peer: ValidatorId, reason: str) -> None:
+        self.faults.append(reason)
+
+    def write(self, records: Sequence[JournalRecord], proposals: Sequence[LiveProposal]) -> None:
+        if self.fail_write:
+            raise InvariantError("the disk is gone")
+        self.written += proposals
+        self.log.append(f"durable {len(records)}")
+
+    def run(self, scenario: Callable[[], object], until: Callable[[], bool]) -> None:
+        async def go() -> None:
+            task = asyncio.create_task(self.stage.run())
+            try:
+                scenario()
+                async with asyncio.timeout(10):
+                    while not until() and not task.done():
+                        await asyncio.sleep(0.001)
+                if task.done():
+                    await task
+            finally:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+
+        try:
+            asyncio.run(go())
+        finally:
+            self.thread.shutdown()
+
+
+def test_nothing_behind_a_persist_leaves_before_it_is_durable() -> None:
+    world = World([SEND, VOTE, SEND, VOTE, SEND])
+    world.run(lambda: world.stage.post(Started()), lambda: len(world.log) == 4)
+    assert world.log == ["sent", "durable 2", "sent", "sent"]
+
+
+def test_nothing_leaves_at_all_when_the_journal_cannot_be_written() -> None:
+    world = World([VOTE, SEND], fail_write=True)
+    with pytest.raises(ExceptionGroup):
+        world.run(lambda: world.stage.post(Started()), lambda: False)
+    assert world.log == []
+
+
+def test_a_gap_proposal_of_a_new_view_needs_no_bodies() -> None:
+    gap = gap_proposal(chain_id=CHAIN_ID, height=Height(4))
+    world = World([Persist(record=ProposalRecord(view=1, proposal=gap)), VOTE, SEND])
+    world.run(lambda: world.stage.post(Started()), lambda: len(world.log) == 2)
+    assert world.log == ["durable 2", "sent"]
+    assert [(live.digest, live.proposal, live.transactions) for live in world.written] == [
+        (proposal_digest(gap), gap, ())
+    ]
+
+
+def test_a_proposal_without_its_bodies_is_never_journalled() -> None:
+    proposal = Proposal(chain_id=CHAIN_ID, height=4, timestamp_ms=1, proposer=KEYS[0].validator_id, hashes=bytes(32))
+    world = World([Persist(record=ProposalRecord(view=1, proposal=proposal)), SEND])
+    with pytest.raises(ExceptionGroup):
+        world.run(lambda: world.stage.post(Started()), lambda: False)
+    assert world.log == []
+
+
+def test_a_sender_that_floods_loses_its_own_frames_only() -> None:
+    world = World()
+    loud, quiet = KEYS[0].validator_id, KEYS[1].validator_id
+    world.stage.receive(quiet, b"one vote")
+    for _ in range(FRAMES_PENDING_MAX + 500):
+        world.stage.receive(loud, b"noise")
+    assert world.stage.depth == FRAMES_PENDING_MAX + 1
+    assert world.stage._next_frames()[0] == (quiet, b"one vote")
+    world.thread.shutdown()
+
+
+def test_garbage_is_a_fault_of_its_sender_and_reaches_no_core() -> None:
+    world = World()
+    world.run(lambda: world.stage.receive(KEYS[0].validator_id, b"\xff garbage"), lambda: bool(world.faults))
+    assert world.replica.events == []
+
+
+def test_after_a_halt_nothing_is_stepped_or_sent() -> None:
+    world = World([SEND], [SEND])
+    world.run(lambda: world.stage.post(Started()), lambda: world.log == ["sent"])
+    world.stage.halt()
+    world.stage.post(Started())
+    assert len(world.replica.events) == 1
