@@ -97,11 +97,9 @@ class Machine:
         gas_limit: int,
         signed: bool,
     ) -> Outcome:
-        """Run a read, or simulate a transaction: `ctx.is_query` is True, and the writes are dropped."""
+        """Run a read, or simulate a transaction: `ctx.is_query` is True; the writes are shown and applied nowhere."""
         context = Context(self, state, block, sender, _NO_HASH, True, signed)
-        outcome = self._run(context, sender, target, method, arguments, min(gas_limit, block.transaction_gas_max))
-        outcome.writes = {}
-        return outcome
+        return self._run(context, sender, target, method, arguments, min(gas_limit, block.transaction_gas_max))
 
     def _run(
         self, context: Context, sender: bytes, target: bytes, method: str, arguments: bytes, gas_limit: int

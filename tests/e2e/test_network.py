@@ -13,6 +13,8 @@ import pytest
 
 from chain.cli.processes import ProcessError
 from chain.client import Client, Receipt
+from chain.codec import pack
+from chain.crypto import PrivateKey, Scheme
 from contracts.sources import load_source
 from tests.e2e.conftest import RunningNetwork
 
@@ -160,3 +162,32 @@ def test_no_process_outlives_a_killed_node(network: RunningNetwork) -> None:
     asyncio.run(network.processes.kill(name))
     network.processes.start(name)
     asyncio.run(network.processes.wait_ready([name]))
+
+
+def test_a_simulation_shows_what_would_be_written_and_writes_nothing(network: RunningNetwork) -> None:
+    async def scenario() -> None:
+        address = await deploy_bank(network, "bank.five")
+        async with Client(list(network.urls.values()), key=network.account()) as client:
+            before = await client.call(address, "balance", 1)
+            answer = await client.simulate(address, "send_payment", 1, 2, 5)
+            assert answer["status"] == 0
+            assert len(answer["writes"]) == 2
+            assert await client.call(address, "balance", 1) == before
+            estimate = await client.rpc("estimate_gas", target=address, method="balance", arguments=pack((1,)))
+            assert int(estimate["gas_used"]) > 0
+
+    asyncio.run(scenario())
+
+
+def test_both_signature_schemes_pay(network: RunningNetwork) -> None:
+    async def scenario() -> None:
+        token = load_source("library/token")
+        ethereum_like = PrivateKey.generate(Scheme.SECP256K1)
+        async with Client(list(network.urls.values()), key=network.account()) as client:
+            address = await client.deploy("points", token, "Points", "PTS", 1_000)
+            await client.send(address, "transfer", ethereum_like.address, 100)
+            receipt = await client.send(address, "transfer", network.account().address, 40, key=ethereum_like)
+            assert receipt.ok
+            assert await client.call(address, "balance_of", ethereum_like.address) == 60
+
+    asyncio.run(scenario())

@@ -11,8 +11,20 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from chain.model.block import proposal_digest
+from chain.types import ValidatorId
 from consensus import encode_signed
-from consensus.messages import Checkpoint, Commit, Message, Prepare, PrePrepare, Status, Verified, ViewChange
+from consensus.messages import (
+    Checkpoint,
+    Commit,
+    Message,
+    NewView,
+    Prepare,
+    PrePrepare,
+    SignedViewChange,
+    Status,
+    Verified,
+    ViewChange,
+)
 
 if TYPE_CHECKING:
     from tests.sim.node import SimNode
@@ -28,7 +40,7 @@ class Byzantine:
     def __init__(self, world: World) -> None:
         self._world = world
         self._halves: dict[int, frozenset[int]] = {}  # slot of a twin -> the slots it speaks to
-        self._history: list[bytes] = []
+        self._history: list[Verified[Message]] = []
         self.lies = 0
 
     def regroup(self) -> None:
@@ -45,22 +57,22 @@ class Byzantine:
         half = self._halves.get(source)
         return half is None or target in half
 
-    def heard(self, data: bytes) -> None:
-        """Remember a frame for a replay."""
+    def heard(self, message: Verified[Message]) -> None:
+        """Remember what a dishonest node heard or said: for replays, and for the signatures on it."""
         if len(self._history) < HISTORY_MAX:
-            self._history.append(data)
+            self._history.append(message)
         else:
-            self._history[self._world.random.randrange(HISTORY_MAX)] = data
+            self._history[self._world.random.randrange(HISTORY_MAX)] = message
 
     # --- the liar ---
 
-    def bend(self, node: SimNode, target: int, message: Verified[Message]) -> list[bytes]:
-        """The frames that a liar sends to `target` instead of its message."""
+    def bend(self, node: SimNode, message: Verified[Message]) -> list[bytes]:
+        """The frames that a liar sends to one peer instead of its message."""
         random = self._world.random
         data = encode_signed(message)
         if message.sender != node.validator:
             return [data]
-        self.heard(data)
+        self.heard(message)
         frames = [data]
         lie = random.randrange(1_000) // BEND_RATE
         if lie > 6:
@@ -76,33 +88,62 @@ class Byzantine:
                 forged = self._contradict(node, message.message)
                 return frames if forged is None else [data, forged]
             case 3:
-                return [data, random.choice(self._history)]
+                return [data, encode_signed(random.choice(self._history))]
             case 4:
                 return [data, self._garbage(node)]
             case 5:
-                return [data, *self._forgeries(message)]
+                return [data, *self._forgeries(random.choice(self._history))]
             case _:
                 cut = random.randrange(len(data))
                 return [data, data[:cut] + bytes((data[cut] ^ 0x11,)) + data[cut + 1 :]]
 
-    def _forgeries(self, message: Verified[Message]) -> list[bytes]:
-        """Somebody else's signature under something it was not given for: type, view, height, sender."""
-        said = message.message
-        if isinstance(said, Prepare):
-            forged: list[Message] = [
-                Commit(view=said.view, height=said.height, digest=said.digest),
-                Prepare(view=said.view + 1, height=said.height, digest=said.digest),
-                Prepare(view=said.view, height=said.height + 1, digest=said.digest),
-                Checkpoint(height=said.height, digest=said.digest),
+    def _forgeries(self, heard: Verified[Message]) -> list[bytes]:
+        """Somebody's signature under what it was not given for: another type, view, height, digest or sender."""
+        said = heard.message
+        forged: list[Message] = []
+        if isinstance(said, Prepare | Commit):
+            view, height, digest = said.view, said.height, said.digest
+            other = Commit if isinstance(said, Prepare) else Prepare
+            forged = [
+                other(view=view, height=height, digest=digest),
+                type(said)(view=view + 1, height=height, digest=digest),
+                type(said)(view=view, height=height + 1, digest=digest),
+                type(said)(view=view, height=height, digest=digest[::-1]),
+                Checkpoint(height=height, digest=digest),
             ]
-        else:
-            forged = [said]
-        return [
-            encode_signed(Verified(sender=member.id, message=lie, signature=message.signature))
-            for lie in forged
-            for member in self._world.validators.members
-            if (member.id, lie) != (message.sender, said)
+        elif isinstance(said, PrePrepare):
+            forged = [self.other_pre_prepare(said), msgspec.structs.replace(said, view=said.view + len(self._ids))]
+        elif isinstance(said, ViewChange):
+            forged = [
+                msgspec.structs.replace(said, view=said.view + 1),
+                msgspec.structs.replace(said, stable=None),
+                msgspec.structs.replace(said, prepared=said.prepared[1:]),
+            ]
+        elif isinstance(said, NewView):
+            forged = [msgspec.structs.replace(said, view_changes=self._bent_changes(said))]
+        frames = [
+            Verified(sender=heard.sender, message=lie, signature=heard.signature) for lie in forged if lie != said
         ]
+        frames += [
+            Verified(sender=member, message=said, signature=heard.signature)
+            for member in self._ids
+            if member != heard.sender
+        ]
+        return [encode_signed(frame) for frame in frames]
+
+    def _bent_changes(self, said: NewView) -> tuple[SignedViewChange, ...]:
+        """The view-changes of a new view, one of them robbed of what it said was prepared."""
+        at = self._world.random.randrange(len(said.view_changes))
+        return tuple(
+            msgspec.structs.replace(change, message=msgspec.structs.replace(change.message, stable=None, prepared=()))
+            if index == at
+            else change
+            for index, change in enumerate(said.view_changes)
+        )
+
+    @property
+    def _ids(self) -> tuple[ValidatorId, ...]:
+        return self._world.validators.ids()
 
     def signed(self, node: SimNode, message: Message) -> bytes:
         return encode_signed(self._world.core.sign(node.validator, message))
@@ -115,6 +156,8 @@ class Byzantine:
                 return self.signed(node, msgspec.structs.replace(message, digest=self._world.random.randbytes(32)))
             case ViewChange():
                 return self.signed(node, msgspec.structs.replace(message, prepared=()))
+            case NewView():
+                return self.signed(node, msgspec.structs.replace(message, view_changes=self._bent_changes(message)))
             case _:
                 return None
 

@@ -5,7 +5,7 @@ A broken promise raises `Violation` at once, so that the story ends where it wen
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from chain.codec import encode, tagged_digest
 from chain.model.block import Certificate, Header, Proposal, header_hash, proposal_digest
@@ -37,7 +37,10 @@ class Violation(Exception):
         self.promise = promise
 
 
-def short(node: ValidatorId) -> str:
+JournalOf = Callable[[bytes], Journal | None]  # of an honest validator; None for others
+
+
+def short(node: bytes) -> str:
     return node[:4].hex()
 
 
@@ -116,6 +119,40 @@ class Checkers:
             raise Violation(
                 "window", f"{short(node)} votes at h{key[2]} with h{self.history(node).certified} certified"
             )
+
+    def on_heard(self, sender: ValidatorId, message: Message, journal_of: JournalOf) -> None:
+        """A message has been found genuine: if its sender is honest, the sender must have meant exactly this."""
+        journal = journal_of(sender)
+        if journal is not None:
+            self._check_genuine(sender, message, journal)
+        for change in message.view_changes if isinstance(message, NewView) else ():
+            self.on_heard(ValidatorId(change.sender), change.message, journal_of)
+        for certificate in message.prepared if isinstance(message, ViewChange) else ():
+            key = (certificate.kind, certificate.view, certificate.height, certificate.digest)
+            for vote in certificate.signatures:
+                voter = journal_of(vote.validator)
+                if voter is not None and key not in voter.vote_keys:
+                    raise Violation("unforgeable", f"a certificate has a vote {short(vote.validator)} never gave")
+
+    def _check_genuine(self, sender: ValidatorId, message: Message, journal: Journal) -> None:
+        match message:
+            case PrePrepare():
+                digest = proposal_digest(message.proposal)
+                genuine = (message.view, message.proposal.height, digest) in journal.proposal_keys
+            case Prepare():
+                genuine = (MessageType.PREPARE, message.view, message.height, message.digest) in journal.vote_keys
+            case Commit():
+                genuine = (MessageType.COMMIT, message.view, message.height, message.digest) in journal.vote_keys
+            case Checkpoint():
+                genuine = (MessageType.CHECKPOINT, 0, message.height, message.digest) in journal.vote_keys
+            case ViewChange() | NewView():
+                kind = MessageType.VIEW_CHANGE if isinstance(message, ViewChange) else MessageType.NEW_VIEW
+                said = self.history(sender).said.get((kind, message.view, 0))
+                genuine = said == tagged_digest(TAG_SEEN, encode(message))
+            case Status():
+                genuine = True
+        if not genuine:
+            raise Violation("unforgeable", f"{short(sender)} never said this {type(message).__name__}")
 
     def _no_contradiction(self, node: ValidatorId, key: tuple[int, int, int], digest: bytes) -> None:
         history = self.history(node)

@@ -290,6 +290,9 @@ class SimNode:
             self.tell("bad", str(fault))
             self.world.on_unverified(self, source, str(fault))
             return
+        self.world.on_verified(verified)
+        if not self.honest:
+            self.world.byzantine.heard(verified)
         self.step(MessageReceived(message=verified))
 
     def connected(self, peer: int) -> None:

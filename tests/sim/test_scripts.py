@@ -172,7 +172,7 @@ def test_leader_crash_with_several_heights_in_flight_leaves_no_gap(seed: int, st
 
 
 def test_of_two_prepared_proposals_the_one_of_the_later_view_is_proposed_again() -> None:
-    """n1 alone prepares A in view 0 and is cut off; the others prepare B in view 2, and only n2 learns that B is ordered.
+    """n1 alone prepares A in view 0 and is cut off; the others prepare B in view 2; only n2 knows that it is ordered.
 
     View 3 starts from the certificates of n0 and n3 (B, view 2) and n1 (A, view 0). It must not take A.
     """

@@ -22,7 +22,7 @@ from tests.sim.byzantine import Byzantine
 from tests.sim.checkers import Checkers, Violation
 from tests.sim.clock import Clock
 from tests.sim.core import Core
-from tests.sim.disk import StoredBlock
+from tests.sim.disk import Journal, StoredBlock
 from tests.sim.faults import CALM_NETWORK, CALM_NODE, Plan, draw_plan
 from tests.sim.keys import sim_genesis, transaction_digest
 from tests.sim.nemesis import Nemesis
@@ -103,6 +103,7 @@ class World:
             self.nodes.append(SimNode(self, slot=len(members), validator=twin.id, name=f"n{liar}'", honest=False))
             self.byzantine.regroup()
         self.network.endpoints.extend(self.nodes)
+        self._by_validator: dict[bytes, SimNode] = {node.validator: node for node in reversed(self.nodes)}
 
     @property
     def honest(self) -> list[SimNode]:
@@ -117,7 +118,7 @@ class World:
         return [peer for peer in self.nodes if peer.validator != node.validator]
 
     def node_of(self, validator: bytes) -> SimNode:
-        return next(node for node in self.nodes if node.validator == validator)
+        return self._by_validator[validator]
 
     def last_block(self, node: SimNode) -> tuple[Header, Certificate | None]:
         """What a restarted node finds on its disk."""
@@ -142,12 +143,9 @@ class World:
                 return  # it dies in the middle of a broadcast
             if self.intercept is not None and self.intercept(node, peer, message.message):
                 continue
-            frames = [data] if node.honest or self.plan.byzantine != "liar" else self.bend(node, peer, message)
+            frames = [data] if node.honest or self.plan.byzantine != "liar" else self.byzantine.bend(node, message)
             for frame in frames:
                 self.network.send(node.slot, peer.slot, frame)
-
-    def bend(self, node: SimNode, peer: SimNode, message: Verified[Message]) -> list[bytes]:
-        return self.byzantine.bend(node, peer.slot, message)
 
     def strikes_now(self, node: SimNode) -> bool:
         """Whether the node dies at this very point; then it is dead already."""
@@ -175,6 +173,13 @@ class World:
                 nodes=len(self.validators),
                 transactions_max=self.plan.block_transactions_max,
             )
+
+    def on_verified(self, message: Verified[Message]) -> None:
+        self.checkers.on_heard(message.sender, message.message, self._journal_of)
+
+    def _journal_of(self, validator: bytes) -> Journal | None:
+        node = self.node_of(validator)
+        return node.journal if node.honest else None
 
     def on_fault_reported(self, node: SimNode, effect: ReportFault) -> None:
         if node.honest and all(peer.honest for peer in self.nodes if peer.validator == effect.peer):

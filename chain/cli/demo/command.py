@@ -12,7 +12,7 @@ import secrets
 import shutil
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -25,7 +25,7 @@ from chain.cli.demo.credit_flow import credit_phases, load_german_credit
 from chain.cli.demo.driver import DemoFailed, Driver, Tally
 from chain.cli.demo.income_flow import income_phases, load_census_income
 from chain.cli.demo.summary import Checks, check_offline, compare_nodes, document, show
-from chain.cli.demo.workload import Parties, Phase, Signer, subject_secret
+from chain.cli.demo.workload import Parties, Signer, subject_secret
 from chain.cli.processes import NetworkProcesses, NodeExited
 from chain.client import Client
 from chain.client.stages import stage_summary
@@ -213,11 +213,10 @@ class _Demo:
             self.down = driver.avoid
             try:
                 await driver.start()
-                self.tally.started_s = time.monotonic()
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(self._kill_and_restart(driver, total))
                     for phases in flows:
-                        tasks.create_task(self._flow(driver, phases))
+                        tasks.create_task(driver.run(phases))
             except* HeadraceError as group:
                 raise group.exceptions[0] from None
             finally:
@@ -226,10 +225,6 @@ class _Demo:
             "answers", self.tally.certified == total and not self.tally.unexpected,
             f"{self.tally.certified:,} of {total:,} certified, {len(self.tally.unexpected)} other than expected",
         )  # fmt: skip
-
-    async def _flow(self, driver: Driver, phases: Sequence[Phase]) -> None:
-        await driver.run(phases)
-        self.tally.ended_s = time.monotonic()
 
     @contextlib.asynccontextmanager
     async def _progress(self, total: int) -> AsyncIterator[Callable[[int], None]]:
@@ -307,8 +302,7 @@ class _Demo:
         leader = (await self.clients["regulator"].status())["consensus"]["leader_name"]
         stages = await stage_summary(self.clients[leader], 1, height)
         self.checks.add("pipelining", stages.overlap > 1.0, f"{stages.overlap:.2f} stages at work on average")
-        seconds = self.tally.ended_s - self.tally.started_s
-        return document(self.tally, stages, self.checks, blocks=height, seconds=seconds, extra=self.extra)
+        return document(self.tally, stages, self.checks, blocks=height, extra=self.extra)
 
     async def _check_proofs(self) -> None:
         """One applicant's credit record and the receipt of one transaction, by the stand-alone verifier."""

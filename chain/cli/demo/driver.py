@@ -44,8 +44,7 @@ class Tally:
     unexpected: list[str] = field(default_factory=list)
     latencies_ms: list[float] = field(default_factory=list)
     resent: int = 0
-    started_s: float = 0.0
-    ended_s: float = 0.0
+    busy_s: float = 0.0  # time in which at least one transaction was under way
     hashes: list[Digest] = field(default_factory=list)
 
     def count(self, call: PlannedCall, receipt: Receipt, latency_ms: float) -> None:
@@ -94,6 +93,7 @@ class Driver:
         self._progress = progress
         self._check_nodes = check_nodes
         self._pending: dict[Digest, _Sent] = {}
+        self._busy_since_s = 0.0
         self._changed = asyncio.Event()
         self._last_progress_s = time.monotonic()
         self.avoid: set[str] = set()  # nodes that are down on purpose
@@ -129,9 +129,12 @@ class Driver:
         hashes: list[Digest] = []
         for first in range(0, len(phase.calls), BATCH):
             sent = [self._sign(call) for call in phase.calls[first : first + BATCH]]
+            now = time.monotonic()
+            if not self._pending:
+                self._busy_since_s = now
             for item in sent:
                 self._pending[item.transaction.hash] = item
-                item.at_s = time.monotonic()
+                item.at_s = now
             hashes += [item.transaction.hash for item in sent]
             await self._send([item.transaction for item in sent], turn=first // BATCH)
         await self._settled(hashes)
@@ -208,6 +211,8 @@ class Driver:
                 matched += 1
                 self._tally.count(sent.call, receipt, (now - sent.at_s) * 1_000)
         if matched:
+            if not self._pending:
+                self._tally.busy_s += now - self._busy_since_s
             self._last_progress_s = now
             self._changed.set()
             self._progress(matched)
