@@ -106,12 +106,12 @@ class Checkers:
             case ViewChange():
                 digest = tagged_digest(TAG_SEEN, encode(message))
                 key = (MessageType.VIEW_CHANGE, message.view, 0)
-                self._durable(message.view in journal.view_changes, node, key)
+                self._durable(encode(message) in journal.view_messages, node, key)
                 self._check_view_change(node, message)
             case NewView():
                 digest = tagged_digest(TAG_SEEN, encode(message))
                 key = (MessageType.NEW_VIEW, message.view, 0)
-                self._durable(message.view in journal.new_views, node, key)
+                self._durable(encode(message) in journal.view_messages, node, key)
             case Status():
                 return
         self._no_contradiction(node, key, digest)
@@ -146,9 +146,7 @@ class Checkers:
             case Checkpoint():
                 genuine = (MessageType.CHECKPOINT, 0, message.height, message.digest) in journal.vote_keys
             case ViewChange() | NewView():
-                kind = MessageType.VIEW_CHANGE if isinstance(message, ViewChange) else MessageType.NEW_VIEW
-                said = self.history(sender).said.get((kind, message.view, 0))
-                genuine = said == tagged_digest(TAG_SEEN, encode(message))
+                genuine = encode(message) in journal.view_messages
             case Status():
                 genuine = True
         if not genuine:

@@ -54,8 +54,7 @@ class Journal:
     pending: list[bytes] = field(default_factory=list)
     vote_keys: set[tuple[int, int, int, bytes]] = field(default_factory=set)  # ever durable, for the checkers
     proposal_keys: set[tuple[int, int, bytes]] = field(default_factory=set)  # (view, height, digest), ever durable
-    view_changes: set[int] = field(default_factory=set)  # views, ever durable
-    new_views: set[int] = field(default_factory=set)
+    view_messages: set[bytes] = field(default_factory=set)  # encoded view-changes and new-views, ever durable
     proposals: dict[bytes, Proposal] = field(default_factory=dict)  # durable, by digest, with their bodies
     syncs: int = 0
     lost: int = 0
@@ -80,10 +79,8 @@ class Journal:
                 digest = proposal_digest(record.proposal)
                 self.proposals[digest] = record.proposal
                 self.proposal_keys.add((record.view, record.proposal.height, digest))
-            case ViewChangeRecord():
-                self.view_changes.add(record.message.view)
-            case NewViewRecord():
-                self.new_views.add(record.message.view)
+            case ViewChangeRecord() | NewViewRecord():
+                self.view_messages.add(encode(record.message))
 
     def crash(self, random: Random) -> None:
         """Some of what was being written may have got through; a record torn in the middle has not."""

@@ -24,7 +24,7 @@ from consensus.messages import Message, Prepare, Verified
 
 CHAIN_ID = Digest(b"\xc0" * 32)
 KEYS = [ValidatorKey(bytes((at + 1,)) * 32) for at in range(4)]
-VALIDATORS = ValidatorSet(Validator(name=key.public_key.hex()[:4], public_key=key.public_key, weight=1) for key in KEYS)
+VALIDATORS = ValidatorSet(
     [Validator(name=f"v{at}", public_key=key.public_key, weight=1) for at, key in enumerate(KEYS)]
 )
 PREPARE = Prepare(view=0, height=1, digest=bytes(32))
