@@ -27,6 +27,7 @@ from chain.model.validators import ValidatorSet
 from chain.net import Channel, Gateway, GatewayHandlers
 from chain.node.archive import BlockWriter, JournalWriter, NodeArchive
 from chain.node.divergence import write_divergence
+from chain.node.pool_watch import PoolWatch
 from chain.node.tracker import ExecutedTransactions, Waiters
 from chain.pipeline import ConsensusStage, ExecuteStage, PackStage, StoreStage
 from chain.pipeline.bodies import Bodies, LiveProposal
@@ -47,21 +48,17 @@ from consensus.events import (
     Event,
     Executed,
     PeerConnected,
-    PoolDrained,
     ProposalObtained,
+    ProposalPacked,
     ProposalRefused,
     Started,
-    TransactionsWaiting,
 )
 from executor.engine import Engine
 
 BACKLOG_HEIGHTS_MAX: Final = 8  # ordered and not yet stored: the leader packs no more
-OVERDUE_SENT_MAX: Final = 1_000
-LEADER_CHECK_S: Final = 0.25  # while transactions wait: is the leader still there?
 QUEUE_HEIGHTS_MAX: Final = 512
 GOSSIP_BATCHES_MAX: Final = 64  # of one peer, being checked at once
 GOSSIP_PAYLOAD_MAX: Final = GOSSIP_BYTES + TRANSACTION_BYTES_MAX + 4_096  # an honest message is never larger
-OVERDUE_BYTES_SENT_MAX: Final = 1024 * 1024
 FAULTS_LOGGED: Final = frozenset({1, 10, 100, 1_000})  # of one peer; after that every ten-thousandth
 
 log = structlog.get_logger("headrace.node")
@@ -92,14 +89,9 @@ class Node:
         self.pool = Pool(PoolLimits(transactions_max=config.pool.transactions_max, bytes_max=config.pool.bytes_max))
         self._tasks: set[asyncio.Task[None]] = set()
         self._threads: list[ThreadPoolExecutor] = []
-        self._pool_waiting = False
-        self._overdue_sent: Instant = Instant(0)
-        self._pool_changed_event = asyncio.Event()
         self._executed: dict[Height, ExecutedBlock] = {}
         self.ordered: dict[Digest, Height] = {}  # transactions whose position is fixed and which are not stored
         self._gossip_batches: dict[ValidatorId, int] = {}
-        self._told_overdue = False
-        self._leader_lost = False
         self._stopping = False
         self._executor_cpu_us = 0
 
@@ -253,6 +245,15 @@ class Node:
             queue_max=QUEUE_HEIGHTS_MAX,
             stored=self._on_stored,
         )
+        self.pool_watch = PoolWatch(
+            pool=self.pool,
+            pooled_ms_max=self.config.pool.pooled_ms_max,
+            now=monotonic_ms,
+            leader_in_reach=self._leader_in_reach,
+            post=self.post,
+            send_to_all=self.gossip.add,
+            wake=self.pack.wake,
+        )
         self.stages = (self.pack, self.consensus, self.execute_stage, self.store_stage)
 
     def _reserve_standing(self) -> None:
@@ -269,7 +270,7 @@ class Node:
         await self.gateway.start()
         for stage in self.stages:
             self.spawn(stage.run()).add_done_callback(self._on_stage_done)
-        self.spawn(self._watch_pool())
+        self.spawn(self.pool_watch.run())
         self.post(Started())
 
     async def stop(self) -> None:
@@ -374,7 +375,7 @@ class Node:
         if any(result.error is not None and result.error.code == "bad_signature" for result in results):
             self.report_fault(peer, "bad_signature")
         if added:
-            self.pool_changed()
+            self.pool_watch.changed()
 
     async def _on_request(self, peer: ValidatorId, kind: int, payload: bytes) -> bytes:
         """Reads of stored blocks take milliseconds: in a thread, so that votes do not wait for them."""
@@ -405,7 +406,7 @@ class Node:
         results, added = await self.intake.submit(raws)
         if added:
             self.gossip.add(added)
-            self.pool_changed()
+            self.pool_watch.changed()
         return results
 
     def find_transaction(self, transaction_hash: Digest) -> bytes | None:
@@ -416,48 +417,7 @@ class Node:
             return raw
         return self.bodies.transaction(height, transaction_hash)
 
-    # --- the pool ---
-
-    def pool_changed(self) -> None:
-        """Tell the core when waiting transactions appear or are gone, and the pack stage always."""
-        waiting = self.pool.waiting_count > 0
-        if waiting:
-            self._pool_changed_event.set()
-        if waiting != self._pool_waiting:
-            self._pool_waiting = waiting
-            self.post(TransactionsWaiting(overdue=False) if waiting else PoolDrained())
-        self.pack.wake()
-
-    async def _watch_pool(self) -> None:
-        """While transactions wait: send those that wait too long to all, then suspect the leader. Idle: no timer."""
-        while True:
-            if self.pool.waiting_count == 0:
-                self._tell_overdue(overdue=False)
-                self._pool_changed_event.clear()
-                await self._pool_changed_event.wait()
-            await asyncio.sleep(LEADER_CHECK_S)
-            self._look_at_pool()
-
-    def _look_at_pool(self) -> None:
-        pooled_ms_max = self.config.pool.pooled_ms_max
-        lost = not self._leader_in_reach()
-        patience_ms = 0 if lost and self._leader_lost else pooled_ms_max  # lost at two looks in a row
-        self._leader_lost = lost
-        now = monotonic_ms()
-        overdue = self.pool.overdue(before=Instant(now - patience_ms), count_max=OVERDUE_SENT_MAX)
-        if overdue and now - self._overdue_sent >= pooled_ms_max:
-            self._overdue_sent = now
-            self.gossip.add(_up_to_bytes(overdue, OVERDUE_BYTES_SENT_MAX))
-        self._tell_overdue(overdue=bool(overdue))
-
-    def _tell_overdue(self, *, overdue: bool) -> None:
-        if overdue or self._told_overdue:
-            self._told_overdue = overdue
-            if self._pool_waiting:
-                self.post(TransactionsWaiting(overdue=overdue))
-
     def _leader_in_reach(self) -> bool:
-        """A leader whose connection is gone will order nothing: its view's time runs at once."""
         leader = self.replica.leader
         return leader == self.validator_id or leader in self.gateway.connected()
 
@@ -485,7 +445,7 @@ class Node:
         self.obtainer.cancel(digest)
         self.pool.release(digest)
         self.bodies.forget(digest)
-        self.pool_changed()
+        self.pool_watch.changed()
 
     def execute(self, proposal: Proposal, digest: Digest) -> None:
         hashes = proposal.transaction_hashes()
@@ -523,11 +483,8 @@ class Node:
     # --- answers to the core ---
 
     def _on_packed(self, view: View, proposal: Proposal) -> None:
-        self.pool_changed()
-        self.post_packed(view, proposal)
-
-    def post_packed(self, view: View, proposal: Proposal) -> None:
-        self.consensus.packed(view, proposal)
+        self.pool_watch.changed()
+        self.post(ProposalPacked(view=view, proposal=proposal))
 
     def _find_bodies(self, digest: Digest) -> tuple[Proposal, Sequence[Transaction]] | None:
         live = self.bodies.find(digest)
@@ -535,7 +492,7 @@ class Node:
 
     def _on_obtained(self, digest: Digest, proposal: Proposal, transactions: Sequence[Transaction]) -> None:
         self.bodies.put(LiveProposal(digest, proposal, transactions))
-        self.pool_changed()
+        self.pool_watch.changed()
         self.post(ProposalObtained(digest=digest, proposal=proposal))
 
     def _on_refused(self, height: Height, digest: Digest, reason: str) -> None:
@@ -546,7 +503,7 @@ class Node:
         self._executed[Height(block.header.height)] = block
         self._executor_cpu_us += block.output.stats.cpu_us
         self.pool.remove(block.proposal.transaction_hashes())
-        self.pool_changed()
+        self.pool_watch.changed()
         self.post(Executed(header=block.header))
 
     def _on_stored(self, blocks: Sequence[CertifiedBlock]) -> None:
@@ -567,7 +524,7 @@ class Node:
         self.bodies.forget_up_to(height)
         self.obtainer.cancel_up_to(height)
         self.waiters.wake_heights(height)
-        self.pool_changed()
+        self.pool_watch.changed()
 
     # --- sync ---
 
@@ -599,17 +556,6 @@ def verify_vote(public_key: bytes, message: bytes, signature: bytes) -> bool:
 def monotonic_ms() -> Instant:
     """For ages: a clock that is set back or forward must not make a leader look silent."""
     return Instant(time.monotonic_ns() // 1_000_000)
-
-
-def _up_to_bytes(transactions: Sequence[Transaction], bytes_max: int) -> list[Transaction]:
-    chosen: list[Transaction] = []
-    size = 0
-    for transaction in transactions:
-        size += len(transaction.raw)
-        if chosen and size > bytes_max:
-            break
-        chosen.append(transaction)
-    return chosen
 
 
 def wall_ms() -> Instant:

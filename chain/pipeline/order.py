@@ -43,7 +43,7 @@ from consensus.effects import (
     Store,
     VoteRecord,
 )
-from consensus.events import Event, MessageReceived, ProposalPacked, Timer, TimerFired
+from consensus.events import Event, MessageReceived, Timer, TimerFired
 from consensus.messages import Checkpoint, MessageType, Status
 
 SCHEME_ED25519 = 1
@@ -304,10 +304,6 @@ class ConsensusStage:
     def _fire(self, timer: Timer) -> None:
         self._timers.pop(timer, None)
         self.post(TimerFired(timer=timer))
-
-    def packed(self, view: View, proposal: Proposal) -> None:
-        """The pack stage's answer."""
-        self.post(ProposalPacked(view=view, proposal=proposal))
 
     # --- spans ---
 

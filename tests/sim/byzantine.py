@@ -141,6 +141,17 @@ class Byzantine:
             for index, change in enumerate(said.view_changes)
         )
 
+    def _other_new_view(self, node: SimNode, said: NewView) -> NewView:
+        """As valid as the first: its leader signs another view-change of its own for it."""
+        changes: list[SignedViewChange] = []
+        for change in said.view_changes:
+            if change.sender == node.validator:
+                bare = msgspec.structs.replace(change.message, prepared=())
+                signed = self._world.core.sign(node.validator, bare)
+                change = SignedViewChange(sender=node.validator, message=bare, signature=signed.signature)
+            changes.append(change)
+        return msgspec.structs.replace(said, view_changes=tuple(changes))
+
     @property
     def _ids(self) -> tuple[ValidatorId, ...]:
         return self._world.validators.ids()
@@ -157,7 +168,7 @@ class Byzantine:
             case ViewChange():
                 return self.signed(node, msgspec.structs.replace(message, prepared=()))
             case NewView():
-                return self.signed(node, msgspec.structs.replace(message, view_changes=self._bent_changes(message)))
+                return self.signed(node, self._other_new_view(node, message))
             case _:
                 return None
 

@@ -89,6 +89,39 @@ def test_an_isolated_node_stops_nobody_and_catches_up(victim: int) -> None:
     assert [node.view for node in others(world, lonely)] == views  # whoever comes back disturbs nobody
 
 
+@pytest.mark.parametrize("window", [1, 4])
+@pytest.mark.parametrize("pause_ms", range(100, 1_900, 300))
+def test_what_is_certified_while_a_node_catches_up_is_not_missed(pause_ms: int, window: int) -> None:
+    """The last block becomes final while the node is still far behind; nobody says anything after it."""
+    slow = replace(CALM_NODE, execute_ms=(30, 30), gossip=False)
+    world = started(plan=calm_plan(window=window, block_transactions_max=1, node=slow))
+    lonely = world.nodes[3]
+    world.nemesis.cut([lonely.slot])
+    for _ in range(40):
+        world.submit(1, [leader(world)])
+        world.run_for(60)
+    world.run_until(reaches(others(world, lonely), 41), limit_ms=20_000)
+    world.nemesis.heal()
+    world.run_for(pause_ms)
+    world.submit(1, [leader(world)])
+    world.demand_progress(10_000)
+    world.demand_silence()
+
+
+def test_two_view_changes_of_four_are_joined_by_one_who_saw_no_reason() -> None:
+    """The leader dies when only n1 and n2 know of its proposal, and n3 hears nothing but their view-changes."""
+    world = started(plan=calm_plan(node=replace(CALM_NODE, gossip=False, overdue_ms=60_000)))
+    n0, n1, n2, n3 = world.nodes
+    world.intercept = lambda source, target, message: (
+        target is n3 and isinstance(message, PrePrepare | Prepare | Commit) and message.view == 0
+    )
+    world.submit(1, [n0])
+    world.run_until(lambda: bool(n1.pool.waiting and n2.pool.waiting), limit_ms=5_000)
+    n0.crash()
+    took = world.run_until(reaches([n1, n2, n3], 2), limit_ms=20_000)
+    assert took < 3 * CALM_TIMERS.view_timeout_ms
+
+
 @pytest.mark.parametrize("deaf", [True, False])
 def test_a_one_way_partition_of_the_leader_is_survived(deaf: bool) -> None:
     """The leader hears nobody, or nobody hears the leader: a new one takes over."""

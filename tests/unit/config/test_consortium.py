@@ -1,3 +1,5 @@
+"""Unit tests of chain.config.consortium."""
+
 from __future__ import annotations
 
 import json

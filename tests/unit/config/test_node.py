@@ -1,3 +1,5 @@
+"""Unit tests of chain.config.node."""
+
 from __future__ import annotations
 
 import dataclasses

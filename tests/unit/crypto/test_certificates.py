@@ -1,3 +1,5 @@
+"""Unit tests of chain.crypto.certificates."""
+
 from __future__ import annotations
 
 import datetime

@@ -1,3 +1,5 @@
+"""Unit tests of chain.crypto.ed25519."""
+
 from __future__ import annotations
 
 import hashlib

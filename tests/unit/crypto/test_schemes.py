@@ -1,3 +1,5 @@
+"""Unit tests of chain.crypto.schemes."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,3 +1,5 @@
+"""Unit tests of chain.crypto.secp256k1."""
+
 from __future__ import annotations
 
 import hashlib

@@ -1,3 +1,5 @@
+"""Unit tests of chain.crypto.verifier."""
+
 from __future__ import annotations
 
 import asyncio

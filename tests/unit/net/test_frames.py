@@ -1,3 +1,5 @@
+"""Unit tests of chain.net.frames."""
+
 from __future__ import annotations
 
 import pytest

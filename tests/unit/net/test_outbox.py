@@ -1,3 +1,5 @@
+"""Unit tests of chain.net.outbox."""
+
 from __future__ import annotations
 
 from collections import Counter

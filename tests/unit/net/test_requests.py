@@ -1,3 +1,5 @@
+"""Unit tests of chain.net.requests."""
+
 from __future__ import annotations
 
 import asyncio
