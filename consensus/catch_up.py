@@ -12,7 +12,7 @@ FETCH_BLOCKS_MAX: Final = 32  # blocks asked for at a time
 
 
 class CatchUp:
-    """What the others claim to have certified. A claim is only a reason to ask: blocks prove themselves.
+    """What the others have certified, or soon will, by their own words. Only a reason to ask: blocks prove themselves.
 
     A claim that led nowhere for a retransmission period is dropped; whoever made it will say it again if it is true.
     """
@@ -25,7 +25,7 @@ class CatchUp:
         self.is_patient = True  # False after a retransmission period without progress
 
     def note(self, sender: ValidatorId, height: int) -> None:
-        """`sender` says that it has block `height`."""
+        """`sender` says that it has block `height`, or has just executed it."""
         if sender in self._validators and height > self._claims.get(sender, GENESIS_HEIGHT):
             self._claims[sender] = Height(height)
 

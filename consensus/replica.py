@@ -75,7 +75,6 @@ class Replica:
             raise ConfigError("validator key: not a member of the validator set")
         low = Height(last[0].height)
         self._validators = validators
-        self._window = window
         self._chain_id = chain_id
         self._safety = Safety(signer=signer, validators=validators, chain_id=chain_id, floor=low)
         self._ordering = Ordering(
@@ -266,8 +265,8 @@ class Replica:
             case Prepare() | Commit():
                 self._ordering.on_vote(cast("Verified[Prepare | Commit]", received), now, out)
             case Checkpoint(height=height):
-                if height > self._checkpoints.horizon:  # who signs this height has certified all up to a window below
-                    self._catch_up.note(received.sender, height - self._window)
+                if height > self._checkpoints.horizon:  # not kept: it will be here as a block, or not at all
+                    self._catch_up.note(received.sender, height)
                 self._checkpoints.on_checkpoint(cast("Verified[Checkpoint]", received), out)
             case ViewChange():
                 self._on_view_change(cast("Verified[ViewChange]", received), now, out)

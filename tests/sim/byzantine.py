@@ -46,12 +46,12 @@ class Byzantine:
     def regroup(self) -> None:
         """Draw anew which half each twin speaks to."""
         world = self._world
-        twins = [node for node in world.nodes if not node.honest]
         others = [node.slot for node in world.nodes if node.honest]
-        world.random.shuffle(others)
-        middle = world.random.randint(0, len(others))
-        for twin, half in zip(twins, (others[:middle], others[middle:]), strict=False):
-            self._halves[twin.slot] = frozenset(half)
+        for first, second in world.twins():
+            world.random.shuffle(others)
+            middle = world.random.randint(0, len(others))
+            self._halves[first.slot] = frozenset(others[:middle])
+            self._halves[second.slot] = frozenset(others[middle:])
 
     def speaks_to(self, source: int, target: int) -> bool:
         half = self._halves.get(source)

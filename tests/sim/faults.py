@@ -34,6 +34,7 @@ class NodeFaults:
     gossip: bool  # a new transaction goes to all at once, not only when overdue
     overlap: bool  # the core takes events while a sync runs
     overdue_ms: int
+    reserved_waits: bool  # a transaction in a live proposal still counts as waiting in the pool
     prunes: bool  # the journal forgets what is at or below the last stored block
 
 
@@ -59,6 +60,8 @@ class Plan:
     submit_count: Range  # transactions at once
     submit_nodes: int  # how many nodes are told of each
     byzantine: str  # "", "twins" or "liar"
+    byzantine_count: int  # how many validators, as far as their weight is tolerated
+    weights: tuple[int, ...]  # of the validators
     network: NetworkFaults
     node: NodeFaults
     timers: TimerFaults
@@ -70,12 +73,24 @@ CALM_NETWORK = NetworkFaults(
 CALM_NODE = NodeFaults(
     sync_ms=(1, 4), execute_ms=(1, 20), store_ms=(1, 20), pack_ms=(0, 5), slow_disk_ms=(1, 4), skew_ms_max=0,
     crash_rate=0, pool_survives=True, gossip=True, overlap=True, overdue_ms=1_000,
-    prunes=True,
+    reserved_waits=False, prunes=True,
 )  # fmt: skip
 
 CALM_TIMERS = TimerFaults(view_timeout_ms=1_000, view_timeout_ms_max=8_000, retransmit_ms=250)
 
-STRIKES = ("crash", "restart", "isolate", "split", "one_way", "heal", "skew", "slow_disk", "crash_leader", "crash_all")
+STRIKES = (
+    "crash",
+    "restart",
+    "isolate",
+    "split",
+    "one_way",
+    "heal",
+    "skew",
+    "slow_disk",
+    "crash_leader",
+    "crash_all",
+    "regroup",
+)
 _WEIGHTS = {"restart": 4, "heal": 4, "crash": 3, "crash_all": 1}
 
 
@@ -104,6 +119,7 @@ def draw_node(random: Random) -> NodeFaults:
         gossip=random.random() < 0.7,
         overlap=random.random() < 0.7,
         overdue_ms=random.choice((300, 1_000, 3_000)),
+        reserved_waits=random.random() < 0.3,
         prunes=random.random() < 0.7,
     )
 
@@ -115,6 +131,12 @@ def draw_timers(random: Random) -> TimerFaults:
         view_timeout_ms_max=view_timeout_ms * random.choice((1, 4, 16)),
         retransmit_ms=random.choice((50, 250, 500)),
     )
+
+
+def draw_weights(random: Random, *, nodes: int) -> tuple[int, ...]:
+    if random.random() < 0.85:
+        return (1,) * nodes
+    return tuple(random.choice((1, 1, 2, 3)) for _ in range(nodes))
 
 
 def draw_plan(random: Random, *, nodes: int) -> Plan:
@@ -131,6 +153,8 @@ def draw_plan(random: Random, *, nodes: int) -> Plan:
         submit_count=(1, random.choice((1, 5))),
         submit_nodes=random.choice((1, 2, nodes)),
         byzantine=random.choice(("", "", "", "", "", "", "twins", "liar")),
+        byzantine_count=random.choice((1, 2)),
+        weights=draw_weights(random, nodes=nodes),
         network=draw_network(random),
         node=draw_node(random),
         timers=draw_timers(random),
@@ -139,9 +163,11 @@ def draw_plan(random: Random, *, nodes: int) -> Plan:
 
 def calm_plan(
     *,
+    weights: tuple[int, ...] = (),
     window: int = 4,
     block_transactions_max: int = 3,
     byzantine: str = "",
+    byzantine_count: int = 1,
     network: NetworkFaults = CALM_NETWORK,
     node: NodeFaults = CALM_NODE,
     timers: TimerFaults = CALM_TIMERS,
@@ -149,6 +175,6 @@ def calm_plan(
     """Nothing goes wrong by itself: for scripts, which do the damage at the moments they choose."""
     return Plan(
         window=window, block_transactions_max=block_transactions_max, chaos_ms=0, strike_ms=(1, 1), strikes=("heal",),
-        submit_ms=(10, 30), submit_count=(1, 2), submit_nodes=1, byzantine=byzantine, network=network, node=node,
-        timers=timers,
+        submit_ms=(10, 30), submit_count=(1, 2), submit_nodes=1, byzantine=byzantine, byzantine_count=byzantine_count,
+        weights=weights, network=network, node=node, timers=timers,
     )  # fmt: skip

@@ -6,6 +6,7 @@ Nobody in the simulator forges: a Byzantine node signs with its own key only, wh
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 from chain.model.genesis import ChainParameters, Genesis
 from chain.model.validators import Validator
@@ -39,16 +40,19 @@ class SimSigner:
         return keyed_hash(self._key, message)
 
 
-def sim_validators(count: int) -> tuple[Validator, ...]:
-    return tuple(Validator(name=f"n{index}", public_key=public_key(f"n{index}"), weight=1) for index in range(count))
+def sim_validators(weights: Sequence[int]) -> tuple[Validator, ...]:
+    return tuple(
+        Validator(name=f"n{index}", public_key=public_key(f"n{index}"), weight=weight)
+        for index, weight in enumerate(weights)
+    )
 
 
-def sim_genesis(*, nodes: int, parameters: ChainParameters) -> Genesis:
+def sim_genesis(*, weights: Sequence[int], parameters: ChainParameters) -> Genesis:
     return Genesis(
         name="simulation",
         created_ms=0,
         parameters=parameters,
-        validators=sim_validators(nodes),
+        validators=sim_validators(weights),
         ca_certificate_sha256=bytes(32),
         deployers=(),
     )

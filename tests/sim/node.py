@@ -317,11 +317,16 @@ class SimNode:
         """Pooled too long: tell all, again and again; if that did not help, the core must know."""
         if transaction not in self.pool.waiting:
             return
-        self._gossip([transaction])
-        if told_all:
-            self.pool.overdue.add(transaction)
-            self.pool_changed()
+        if self._counts(transaction):
+            self._gossip([transaction])
+            if told_all:
+                self.pool.overdue.add(transaction)
+                self.pool_changed()
         self.later(self.world.node_faults.overdue_ms, lambda: self._overdue(transaction, told_all=True))
+
+    def _counts(self, transaction: bytes) -> bool:
+        """Whether a transaction that is not ordered counts as waiting."""
+        return self.world.node_faults.reserved_waits or transaction not in self.pool.reserved
 
     def _gossip(self, transactions: list[bytes]) -> None:
         frame = b"G" + b"".join(transactions)
@@ -332,7 +337,7 @@ class SimNode:
         """Tell the core when the pool stops or starts being empty, or overdue; pack if that was asked for."""
         if not self.alive:
             return
-        state = (bool(self.pool.waiting), bool(self.pool.overdue))
+        state = (any(map(self._counts, self.pool.waiting)), any(map(self._counts, self.pool.overdue)))
         if state != self._told:
             self._told = state
             self.step(TransactionsWaiting(overdue=state[1]) if state[0] else PoolDrained())
@@ -363,7 +368,7 @@ class SimNode:
         self.pool.reserve(digest, chosen, self.world.clock.now)
         self.obtained[digest] = proposal
         self.step(ProposalPacked(view=view, proposal=proposal))  # type: ignore[arg-type]
-        self._schedule_pack()
+        self.pool_changed()
 
     def _abandon(self, effect: Abandon) -> None:
         proposal = self.proposal(effect.digest)

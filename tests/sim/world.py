@@ -73,7 +73,7 @@ class World:
         self.clock = Clock()
         self.trace = Trace(story=story)
         parameters = ChainParameters(window=self.plan.window, block_transactions_max=self.plan.block_transactions_max)
-        genesis = sim_genesis(nodes=nodes, parameters=parameters)
+        genesis = sim_genesis(weights=self.plan.weights or (1,) * nodes, parameters=parameters)
         self.parameters = parameters
         self.chain_id = chain_id(genesis)
         self.genesis_header: Header = genesis_header(genesis)
@@ -94,20 +94,41 @@ class World:
         self._unstored: dict[int, set[bytes]] = {node.slot: set() for node in self.honest}
 
     def _make_nodes(self) -> None:
-        members = self.validators.members
-        liar = self.random.randrange(len(members)) if self.plan.byzantine else -1
-        for slot, member in enumerate(members):
-            self.nodes.append(SimNode(self, slot=slot, validator=member.id, name=f"n{slot}", honest=slot != liar))
+        dishonest = self._draw_dishonest()
+        for slot, member in enumerate(self.validators.members):
+            honest = slot not in dishonest
+            self.nodes.append(SimNode(self, slot=slot, validator=member.id, name=f"n{slot}", honest=honest))
         if self.plan.byzantine == "twins":
-            twin = members[liar]
-            self.nodes.append(SimNode(self, slot=len(members), validator=twin.id, name=f"n{liar}'", honest=False))
-            self.byzantine.regroup()
+            for first in dishonest:
+                twin = self.nodes[first]
+                name = f"{twin.name}'"
+                self.nodes.append(
+                    SimNode(self, slot=len(self.nodes), validator=twin.validator, name=name, honest=False)
+                )
         self.network.endpoints.extend(self.nodes)
         self._by_validator: dict[bytes, SimNode] = {node.validator: node for node in reversed(self.nodes)}
+        self.byzantine.regroup()
+
+    def _draw_dishonest(self) -> list[int]:
+        """Slots of the validators that lie: no more weight than is tolerated."""
+        members = list(enumerate(self.validators.members))
+        self.random.shuffle(members)
+        chosen: list[int] = []
+        room = self.validators.tolerated_weight
+        for slot, member in members:
+            if self.plan.byzantine and len(chosen) < self.plan.byzantine_count and member.weight <= room:
+                chosen.append(slot)
+                room -= member.weight
+        return sorted(chosen)
 
     @property
     def honest(self) -> list[SimNode]:
         return [node for node in self.nodes if node.honest]
+
+    def twins(self) -> list[tuple[SimNode, SimNode]]:
+        """Pairs of processes of one validator."""
+        pairs = ((self._by_validator[node.validator], node) for node in self.nodes)
+        return [(first, second) for first, second in pairs if first is not second]
 
     def turn_dishonest(self, node: SimNode) -> None:
         """From now on nothing is promised to, or by, this node."""
@@ -260,6 +281,7 @@ class World:
             gossip=drawn.gossip,
             overlap=drawn.overlap,
             prunes=drawn.prunes,
+            reserved_waits=drawn.reserved_waits,
         )
         self.nemesis.end()
 

@@ -253,8 +253,8 @@ def test_a_fetched_block_that_is_here_already_or_far_ahead_is_ignored() -> None:
 def test_checkpoint_votes_beyond_the_horizon_only_say_that_this_node_is_behind() -> None:
     solo = Solo()
     far = Checkpoint(height=3 * WINDOW, digest=bytes(32))
-    [fetch] = of(FetchBlocks, solo.hear(0, far))  # who signs it has certified all up to a window below
-    assert (fetch.first, fetch.last) == (1, 2 * WINDOW)
+    [fetch] = of(FetchBlocks, solo.hear(0, far))  # also this one: it will be certified, and nobody may say so again
+    assert (fetch.first, fetch.last) == (1, 3 * WINDOW)
     assert of(FetchBlocks, solo.hear(2, far)) == []
     assert solo.replica._checkpoints._tallies == {}
 

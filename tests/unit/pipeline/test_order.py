@@ -17,10 +17,10 @@ from chain.pipeline.bodies import Bodies, LiveProposal
 from chain.pipeline.order import FRAMES_PENDING_MAX, ConsensusStage
 from chain.pipeline.spans import CpuMeter, Spans
 from chain.types import Digest, Height, Instant, ValidatorId
-from consensus import Replica
+from consensus import Replica, encode_signed
 from consensus.effects import Broadcast, Effect, JournalRecord, Persist, ProposalRecord, VoteRecord
 from consensus.events import Event, Started
-from consensus.messages import Message, Prepare, Verified
+from consensus.messages import Message, Prepare, Signed, Verified
 
 CHAIN_ID = Digest(b"\xc0" * 32)
 KEYS = [ValidatorKey(bytes((at + 1,)) * 32) for at in range(4)]
@@ -61,6 +61,7 @@ class World:
         self.written: list[LiveProposal] = []
         self.faults: list[str] = []
         self.fail_write = fail_write
+        self.on_write: Callable[[], None] = lambda: None
         self.replica = ScriptedReplica(*answers)
         self.thread = ThreadPoolExecutor(1)
         self.stage = ConsensusStage(
@@ -93,6 +94,7 @@ class World:
     def write(self, records: Sequence[JournalRecord], proposals: Sequence[LiveProposal]) -> None:
         if self.fail_write:
             raise InvariantError("the disk is gone")
+        self.on_write()
         self.written += proposals
         self.log.append(f"durable {len(records)}")
 
@@ -170,3 +172,20 @@ def test_after_a_halt_nothing_is_stepped_or_sent() -> None:
     world.stage.halt()
     world.stage.post(Started())
     assert len(world.replica.events) == 1
+
+
+def test_a_message_with_a_wrong_signature_reaches_no_core() -> None:
+    """The verifier of this world refuses every signature."""
+    world = World()
+    signed = Signed(sender=KEYS[0].validator_id, message=PREPARE, signature=bytes(64))
+    frame = encode_signed(cast("Signed[Message]", signed))
+    world.run(lambda: world.stage.receive(KEYS[0].validator_id, frame), lambda: bool(world.faults))
+    assert world.faults == ["bad_signature"]
+    assert world.replica.events == []
+
+
+def test_a_halt_stops_what_is_already_on_its_way_out() -> None:
+    world = World([VOTE, SEND])
+    world.on_write = world.stage.halt
+    world.run(lambda: world.stage.post(Started()), lambda: world.log == ["durable 1"])
+    assert world.log == ["durable 1"]

@@ -138,3 +138,39 @@ def test_what_is_executed_while_its_signature_is_checked_does_not_enter_the_pool
     assert codes(results) == ["duplicate", None]
     assert [transaction.hash for transaction in added] == [other.hash]
     assert late.hash not in pool
+
+
+def test_what_expires_while_its_signature_is_checked_does_not_enter_the_pool() -> None:
+    pool, verifier, height = Pool(PoolLimits()), Verifier(), 10
+    intake = Intake(
+        pool=pool, verifier=verifier, known=Executed(), chain_id=CHAIN_ID, lifetime_max=1_000,
+        transaction_gas_max=1_000_000, height=lambda: Height(height), now=lambda: Instant(0),
+    )  # fmt: skip
+
+    def time_passes() -> None:
+        nonlocal height
+        height = 11
+
+    verifier.meanwhile = time_passes
+    results, _ = submit(intake, make_transaction(1, expiry=11).raw)
+    assert codes(results) == ["expired"]
+    assert len(pool) == 0
+
+
+def test_gossip_may_be_a_little_ahead_of_this_node() -> None:
+    intake, _, _ = make_intake()
+    raw = make_transaction(1, expiry=1_015).raw
+    assert codes(submit(intake, raw)[0]) == ["expiry_too_far"]
+    ahead = Intake(
+        pool=Pool(PoolLimits()), verifier=Verifier(), known=Executed(), chain_id=CHAIN_ID, lifetime_max=1_000,
+        lifetime_slack=24, transaction_gas_max=1_000_000, height=lambda: Height(10), now=lambda: Instant(0),
+    )  # fmt: skip
+    assert codes(submit(ahead, raw)[0]) == ["expiry_too_far"], "a client's is judged exactly"
+    results, _ = asyncio.run(ahead.submit([raw], gossip=True))
+    assert codes(results) == [None]
+
+
+def test_an_expired_transaction_costs_no_signature_check() -> None:
+    intake, _, verifier = make_intake()
+    assert codes(submit(intake, make_transaction(1, expiry=10).raw)[0]) == ["expired"]
+    assert verifier.checked == 0
