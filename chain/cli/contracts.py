@@ -60,7 +60,7 @@ def deploy(
 
     \b
     Examples:
-      headrace deploy demo.counter counter.py
+      headrace deploy demo.counter examples/counter.py
       headrace deploy demo.token token.py 1000000 "Harbour dollar" --account operator
     """
     place = open_place(network, node, url)

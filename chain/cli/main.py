@@ -44,11 +44,11 @@ def root(
 
     \b
     First steps:
-      headrace network init                     keys, certificates and folders of four nodes
-      headrace network start                    start them
-      headrace deploy demo.counter counter.py   deploy a contract
-      headrace send demo.counter increase 5     send a transaction
-      headrace call demo.counter value          read
+      headrace network init                                keys, certificates, folders of four nodes
+      headrace network start                               start them
+      headrace deploy demo.counter examples/counter.py     deploy a contract
+      headrace send demo.counter increase 5                send a transaction
+      headrace call demo.counter value                     read
       headrace network stop
     \b
     `headrace demo` shows all of it at work. Every command explains itself with --help.

@@ -21,6 +21,7 @@ from chain.cli.common import (
     report,
     table,
 )
+from chain.cli.hints import command_hint
 from chain.cli.processes import READY_TIMEOUT_MS, NetworkProcesses
 from chain.client import Client, NodesUnreachable, RpcFailed
 from chain.errors import ConfigError
@@ -74,7 +75,7 @@ def init(
             f"network {name} in {info.path}",
             f"chain id 0x{info.chain_id.hex()}",
             *(f"  {item.name:<16} {item.rpc_url}  {item.organisation} ({item.role})" for item in info.nodes),
-            "start it with: headrace network start",
+            f"start it with: {command_hint('network start', info.path)}",
         ],
     )
 
@@ -109,7 +110,7 @@ def start(
             for running in (processes.running(item.name),)
         ],
     }
-    text = f"{len(info.nodes)} nodes run; stop them with: headrace network stop"
+    text = f"{len(info.nodes)} nodes run; stop them with: {command_hint('network stop', info.path)}"
     report(document, as_json=as_json, lines=lambda: [text])
 
 

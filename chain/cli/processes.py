@@ -25,6 +25,7 @@ from typing import Final
 import aiohttp
 import psutil
 
+from chain.cli.hints import command_hint
 from chain.errors import HeadraceError
 from chain.node.consortium import NetworkInfo, NodeInfo
 
@@ -149,7 +150,8 @@ class NetworkProcesses:
         wanted = self._names(names)
         already = [name for name in wanted if self.running(name) is not None]
         if already:
-            raise ProcessError(f"running already: {', '.join(already)}. `headrace network stop` stops the network")
+            stop = command_hint("network stop", self.network.path)
+            raise ProcessError(f"running already: {', '.join(already)}. This stops the network: {stop}")
         started: list[str] = []
         try:
             for name in wanted:

@@ -13,10 +13,17 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from typing import TextIO
 
 from tests.sim.world import Report, run_seed
 
-Job = tuple[int, int]  # seed, nodes
+Job = tuple[int, int, bool]  # seed, nodes, cut short
+
+
+def say(text: str, to: TextIO | None = None) -> None:
+    stream = to or sys.stdout
+    stream.write(text + "\n")
+    stream.flush()
 
 
 def parse_range(text: str) -> range:
@@ -26,8 +33,8 @@ def parse_range(text: str) -> range:
 
 
 def run_job(job: Job) -> Report:
-    seed, nodes = job
-    report, _ = run_seed(seed, nodes=nodes)
+    seed, nodes, cut_short = job
+    report, _ = run_seed(seed, nodes=nodes, cut_short=cut_short)
     return report
 
 
@@ -40,7 +47,8 @@ def reports(jobs: list[Job], workers: int) -> Iterator[Report]:
 
 
 def replay_command(report: Report) -> str:
-    return f"python -m tests.sim --seed {report.seed} --nodes {report.nodes} --story"
+    small = " --small" if report.cut_short else ""
+    return f"python -m tests.sim --seed {report.seed} --nodes {report.nodes}{small} --story"
 
 
 def summarise(done: Iterable[Report], *, wall_s: float) -> dict[str, object]:
@@ -68,12 +76,13 @@ def summarise(done: Iterable[Report], *, wall_s: float) -> dict[str, object]:
     }
 
 
-def tell_story(seed: int, nodes: int, *, tail: int) -> int:
-    report, world = run_seed(seed, nodes=nodes, story=True)
-    print(world.plan)  # noqa: T201
+def tell_story(job: Job, *, tail: int) -> int:
+    seed, nodes, cut_short = job
+    report, world = run_seed(seed, nodes=nodes, cut_short=cut_short, story=True)
+    say(str(world.plan))
     for line in world.trace.lines[-tail:] if tail else world.trace.lines:
-        print(line)  # noqa: T201
-    print(report.problem or "every promise held")  # noqa: T201
+        say(line)
+    say(report.problem or "every promise held")
     return 1 if report.problem else 0
 
 
@@ -84,18 +93,18 @@ def run_batch(jobs: list[Job], *, workers: int, as_json: bool) -> int:
     for report in reports(jobs, workers):
         done.append(report)
         if report.problem:
-            print(f"seed {report.seed} nodes {report.nodes}: {report.problem}", file=sys.stderr)  # noqa: T201
-            print(f"  replay: {replay_command(report)}", file=sys.stderr)  # noqa: T201
+            say(f"seed {report.seed} nodes {report.nodes}: {report.problem}", to=sys.stderr)
+            say(f"  replay: {replay_command(report)}", to=sys.stderr)
         if time.monotonic() - shown > 5:
             shown = time.monotonic()
             failed = sum(1 for run in done if run.problem)
-            print(f"{len(done)} of {len(jobs)} runs, {failed} failed", file=sys.stderr)  # noqa: T201
+            say(f"{len(done)} of {len(jobs)} runs, {failed} failed", to=sys.stderr)
     summary = summarise(done, wall_s=time.monotonic() - start)
     if as_json:
-        print(json.dumps({"summary": summary, "runs": [dataclasses.asdict(run) for run in done]}))  # noqa: T201
+        say(json.dumps({"summary": summary, "runs": [dataclasses.asdict(run) for run in done]}))
     else:
         for key, value in summary.items():
-            print(f"{key:>16}  {value}")  # noqa: T201
+            say(f"{key:>16}  {value}")
     return 1 if summary["failed"] else 0
 
 
@@ -105,6 +114,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="one seed")
     parser.add_argument("--nodes", default="4,7", help="cluster sizes, comma between them")
     parser.add_argument("--story", action="store_true", help="print the trace of one seed")
+    parser.add_argument("--small", action="store_true", help="runs cut short, as in the test suite")
     parser.add_argument("--tail", type=int, default=0, help="only the last lines of the story")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
@@ -113,9 +123,9 @@ def main() -> int:
     if options.story:
         if options.seed is None:
             parser.error("--story needs --seed")
-        return tell_story(options.seed, sizes[0], tail=options.tail)
+        return tell_story((options.seed, sizes[0], options.small), tail=options.tail)
     seeds = range(options.seed, options.seed + 1) if options.seed is not None else parse_range(options.seeds)
-    jobs = [(seed, size) for seed in seeds for size in sizes]
+    jobs = [(seed, size, options.small) for seed in seeds for size in sizes]
     return run_batch(jobs, workers=options.workers, as_json=options.json)
 
 

@@ -5,7 +5,7 @@ Rates are per mille, times milliseconds, ranges inclusive.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 Range = tuple[int, int]
@@ -59,6 +59,7 @@ class Plan:
     submit_ms: Range
     submit_count: Range  # transactions at once
     submit_nodes: int  # how many nodes are told of each
+    transactions_max: int
     byzantine: str  # "", "twins" or "liar"
     byzantine_count: int  # how many validators, as far as their weight is tolerated
     weights: tuple[int, ...]  # of the validators
@@ -152,6 +153,7 @@ def draw_plan(random: Random, *, nodes: int) -> Plan:
         submit_ms=(1, random.choice((40, 200, 1_000))),
         submit_count=(1, random.choice((1, 5))),
         submit_nodes=random.choice((1, 2, nodes)),
+        transactions_max=160,
         byzantine=random.choice(("", "", "", "", "", "", "twins", "liar")),
         byzantine_count=random.choice((1, 2)),
         weights=draw_weights(random, nodes=nodes),
@@ -159,6 +161,11 @@ def draw_plan(random: Random, *, nodes: int) -> Plan:
         node=draw_node(random),
         timers=draw_timers(random),
     )
+
+
+def small(plan: Plan) -> Plan:
+    """The same plan cut short: many of these fit into a test run."""
+    return replace(plan, chaos_ms=min(plan.chaos_ms, 2_500), strike_ms=(20, 500), transactions_max=40)
 
 
 def calm_plan(
@@ -175,6 +182,6 @@ def calm_plan(
     """Nothing goes wrong by itself: for scripts, which do the damage at the moments they choose."""
     return Plan(
         window=window, block_transactions_max=block_transactions_max, chaos_ms=0, strike_ms=(1, 1), strikes=("heal",),
-        submit_ms=(10, 30), submit_count=(1, 2), submit_nodes=1, byzantine=byzantine, byzantine_count=byzantine_count,
-        weights=weights, network=network, node=node, timers=timers,
+        submit_ms=(10, 30), submit_count=(1, 2), submit_nodes=1, transactions_max=1_000, byzantine=byzantine,
+        byzantine_count=byzantine_count, weights=weights, network=network, node=node, timers=timers,
     )  # fmt: skip

@@ -23,7 +23,7 @@ from tests.sim.checkers import Checkers, Violation
 from tests.sim.clock import Clock
 from tests.sim.core import Core
 from tests.sim.disk import Journal, StoredBlock
-from tests.sim.faults import CALM_NETWORK, CALM_NODE, Plan, draw_plan
+from tests.sim.faults import CALM_NETWORK, CALM_NODE, Plan, draw_plan, small
 from tests.sim.keys import sim_genesis, transaction_digest
 from tests.sim.nemesis import Nemesis
 from tests.sim.network import Network
@@ -32,7 +32,6 @@ from tests.sim.trace import Trace
 
 LIVENESS_MS: Final = 120_000  # from the end of chaos until every transaction is final on every node
 SILENCE_MS: Final = 120_000  # from then on until nothing at all happens any more
-TRANSACTIONS_MAX: Final = 160
 
 
 BOUNDS_EVERY: Final = 32  # steps of a node between two walks through its memory
@@ -46,6 +45,7 @@ class Report:
 
     seed: int
     nodes: int
+    cut_short: bool  # `faults.small`
     problem: str
     digest: str
     height: int
@@ -65,10 +65,14 @@ class Report:
 class World:
     """Owns everything; `run_seed` plays the usual three phases, a script calls the pieces itself."""
 
-    def __init__(self, *, seed: int, nodes: int, plan: Plan | None = None, story: bool = False) -> None:
+    def __init__(
+        self, *, seed: int, nodes: int, plan: Plan | None = None, cut_short: bool = False, story: bool = False
+    ) -> None:
         self.seed = seed
         self.random = Random(f"headrace/{seed}/{nodes}")
-        self.plan = plan if plan is not None else draw_plan(self.random, nodes=nodes)
+        drawn = plan if plan is not None else draw_plan(self.random, nodes=nodes)
+        self.cut_short = cut_short
+        self.plan = small(drawn) if cut_short else drawn
         self.node_faults = self.plan.node
         self.clock = Clock()
         self.trace = Trace(story=story)
@@ -245,7 +249,7 @@ class World:
         def submit() -> None:
             if not active():
                 return
-            if self.transactions < TRANSACTIONS_MAX:
+            if self.transactions < self.plan.transactions_max:
                 alive = [node for node in self.nodes if node.alive]
                 if alive:
                     count = self.random.randint(*self.plan.submit_count)
@@ -320,6 +324,7 @@ class World:
         return Report(
             seed=self.seed,
             nodes=len(self.validators),
+            cut_short=self.cut_short,
             problem=problem,
             digest=self.trace.digest,
             height=max(node.disk_blocks.height for node in honest),
@@ -337,9 +342,9 @@ class World:
         )
 
 
-def run_seed(seed: int, *, nodes: int, story: bool = False, world: World | None = None) -> tuple[Report, World]:
+def run_seed(seed: int, *, nodes: int, cut_short: bool = False, story: bool = False) -> tuple[Report, World]:
     """Chaos, calm, silence. A broken promise or a bug of the core ends the run and stands in `Report.problem`."""
-    world = world if world is not None else World(seed=seed, nodes=nodes, story=story)
+    world = World(seed=seed, nodes=nodes, cut_short=cut_short, story=story)
     problem = ""
     recovery_ms = -1
     try:

@@ -26,6 +26,7 @@ from chain.cli.demo.driver import DemoFailed, Driver, Tally
 from chain.cli.demo.income_flow import income_phases, load_census_income
 from chain.cli.demo.summary import Checks, check_offline, compare_nodes, document, show
 from chain.cli.demo.workload import Parties, Signer, subject_secret
+from chain.cli.hints import command_hint
 from chain.cli.processes import NetworkProcesses, NodeExited
 from chain.client import Client
 from chain.client.stages import stage_summary
@@ -109,7 +110,7 @@ class _Demo:
         show(self.console, result)
         self.console.print(
             f"\nThe network stays in {self.network.path}; start it again with\n"
-            f"  .venv/bin/headrace network start --network {self.network.path}",
+            f"  {command_hint('network start', self.network.path)}",
             highlight=False, soft_wrap=True,
         )  # fmt: skip
         return result
@@ -123,7 +124,8 @@ class _Demo:
         if (folder / MARK).exists():
             running = NetworkProcesses(load_network(folder)).running_names()
             if running:
-                raise ConfigError(f"{folder} is running ({', '.join(running)}); stop it: headrace network stop")
+                stop = command_hint("network stop", folder)
+                raise ConfigError(f"{folder} is running ({', '.join(running)}). This stops it: {stop}")
             self._say("", f"replacing the earlier demonstration in {folder}")
             shutil.rmtree(folder)
         network = create_network(folder, name="Headrace demo", nodes=DEFAULT_NODES, executors=self.options.executors)
@@ -209,6 +211,7 @@ class _Demo:
                 tally=self.tally,
                 progress=advance,
                 check_nodes=self._check_nodes,
+                say=lambda text: self._say("", text),
             )
             self.down = driver.avoid
             try:

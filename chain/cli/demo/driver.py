@@ -82,6 +82,7 @@ class Driver:
         tally: Tally,
         progress: Callable[[int], None],
         check_nodes: Callable[[], None],
+        say: Callable[[str], None],
     ) -> None:
         """`check_nodes` raises if a node ended that should run: waiting for it would be in vain."""
         self._clients = {name: Client([url], timeout_ms=3_000) for name, url in urls.items()}
@@ -92,6 +93,7 @@ class Driver:
         self._tally = tally
         self._progress = progress
         self._check_nodes = check_nodes
+        self._say = say
         self._pending: dict[Digest, _Sent] = {}
         self._busy_since_s = 0.0
         self._changed = asyncio.Event()
@@ -116,13 +118,14 @@ class Driver:
     async def run(self, phases: Sequence[Phase]) -> None:
         """Phase after phase; raises DemoFailed when the chain stands still."""
         for phase in phases:
-            await self._wait_until(phase.not_before_ms)
+            await self._wait_until(phase)
             await self._run_phase(phase)
 
-    async def _wait_until(self, not_before_ms: int) -> None:
-        """Until the wall clock, from which block times come, has passed the moment."""
-        delay_s = not_before_ms / 1_000 - time.time()
+    async def _wait_until(self, phase: Phase) -> None:
+        """Until the wall clock, from which block times come, has passed the phase's moment."""
+        delay_s = phase.not_before_ms / 1_000 - time.time()
         if delay_s > 0:
+            self._say(f"{phase.name} ({len(phase.calls)}) wait {delay_s:.0f} s, until short-lived attestations expire")
             await asyncio.sleep(delay_s + 0.5)
 
     async def _run_phase(self, phase: Phase) -> None:
