@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import psutil
 import pytest
@@ -191,3 +194,11 @@ def test_both_signature_schemes_pay(network: RunningNetwork) -> None:
             assert await client.call(address, "balance_of", ethereum_like.address) == 60
 
     asyncio.run(scenario())
+
+
+def test_the_example_client_deploys_and_counts(network: RunningNetwork) -> None:
+    example = Path(__file__).resolve().parents[2] / "examples" / "client.py"
+    done = subprocess.run(
+        [sys.executable, str(example), str(network.info.path)], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "value is 5"

@@ -80,18 +80,9 @@ CALM_NODE = NodeFaults(
 CALM_TIMERS = TimerFaults(view_timeout_ms=1_000, view_timeout_ms_max=8_000, retransmit_ms=250)
 
 STRIKES = (
-    "crash",
-    "restart",
-    "isolate",
-    "split",
-    "one_way",
-    "heal",
-    "skew",
-    "slow_disk",
-    "crash_leader",
-    "crash_all",
-    "regroup",
-)
+    "crash", "crash_all", "crash_leader", "freeze", "heal", "isolate", "one_way", "regroup", "restart", "skew",
+    "slow_disk", "split",
+)  # fmt: skip
 _WEIGHTS = {"restart": 4, "heal": 4, "crash": 3, "crash_all": 1}
 
 

@@ -56,6 +56,12 @@ class Nemesis:
                 if node.validator == leader:
                     node.crash()
 
+    def freeze(self) -> None:
+        """A process stands still while its connections live; then it goes on as if nothing had been."""
+        node = self._any(alive=True)
+        if node is not None:
+            node.frozen_until = self._world.clock.now + self._world.random.choice((50, 500, 4_000))
+
     def crash_all(self) -> None:
         for node in self._world.nodes:
             if node.alive:
@@ -116,6 +122,7 @@ class Nemesis:
         self._world.network.blocked.clear()
         for node in self._world.nodes:
             node.disk_slow = False
+            node.frozen_until = 0
             node.skew_ms = max(-1_000, min(1_000, node.skew_ms))
         for node in self._world.nodes:
             if not node.alive:

@@ -22,6 +22,9 @@ class Endpoint(Protocol):
 
     alive: bool
 
+    @property
+    def frozen(self) -> bool: ...
+
     def receive(self, source: int, data: bytes) -> None: ...
 
     def connected(self, peer: int) -> None: ...
@@ -76,7 +79,8 @@ class Network:
         """Ask the node at `target`; `answer(None)` where either way is lost or it has nothing to say."""
 
         def arrived() -> None:
-            data = compute() if self.passes(source, target) else None
+            reached = self.passes(source, target) and not self.endpoints[target].frozen
+            data = compute() if reached else None
             if data is None:
                 self._clock.after(REQUEST_TIMEOUT_MS // 4, lambda: answer(None))
                 return

@@ -76,6 +76,7 @@ class SimNode:
         self.life = 0
         self.skew_ms = 0
         self.disk_slow = False
+        self.frozen_until = 0  # it does nothing before this instant
         self.journal = Journal()
         self.disk_blocks = Blocks()
         self.pool = SimPool()
@@ -143,6 +144,7 @@ class SimNode:
     def crash(self) -> None:
         self.tell("crash", f"{len(self.outbox)} effects and {len(self.journal.pending)} records pending")
         self.alive = False
+        self.frozen_until = 0
         self.life += 1
         self.crashes += 1
         self.journal.crash(self.world.random)
@@ -151,7 +153,12 @@ class SimNode:
         life = self.life
 
         def run() -> None:
-            if self.life == life:
+            if self.life != life:
+                return
+            frozen_ms = self.frozen_until - self.world.clock.now
+            if frozen_ms > 0:
+                self.world.clock.after(frozen_ms, run)
+            else:
                 action()
 
         self.world.clock.after(delay_ms, run)
@@ -161,12 +168,16 @@ class SimNode:
 
         def run(data: Any) -> None:
             if self.life == life:
-                answer(data)
+                self.later(0, lambda: answer(data))
 
         return run
 
     def tell(self, what: str, text: str = "") -> None:
         self.world.trace.add(self.world.clock.now, self.name, f"{what} {text}")
+
+    @property
+    def frozen(self) -> bool:
+        return self.world.clock.now < self.frozen_until
 
     @property
     def view(self) -> int:
@@ -275,6 +286,9 @@ class SimNode:
 
     def receive(self, source: int, data: bytes) -> None:
         """A frame from the peer at slot `source`: gossip or a signed message, as bytes off the wire."""
+        if self.frozen:
+            self.later(self.frozen_until - self.world.clock.now, lambda: self.receive(source, data))
+            return
         if data[:1] == b"G":
             self.add_transactions([data[at : at + 32] for at in range(1, len(data), 32)])
             return
@@ -296,6 +310,9 @@ class SimNode:
         self.step(MessageReceived(message=verified))
 
     def connected(self, peer: int) -> None:
+        if self.frozen:
+            self.later(self.frozen_until - self.world.clock.now, lambda: self.connected(peer))
+            return
         validator = self.world.nodes[peer].validator
         if validator != self.validator:
             self.step(PeerConnected(peer=validator))
@@ -303,6 +320,9 @@ class SimNode:
     # --- transactions ---
 
     def add_transactions(self, transactions: list[bytes]) -> None:
+        if self.frozen:
+            self.later(self.frozen_until - self.world.clock.now, lambda: self.add_transactions(transactions))
+            return
         added = [transaction for transaction in transactions if self.pool.add(transaction, self.world.clock.now)]
         for transaction in added:
             self._watch(transaction)

@@ -11,6 +11,7 @@ from chain.types import Height, View
 from consensus import Phase
 from consensus.messages import Checkpoint, Commit, Message, NewView, Prepare, PrePrepare
 from tests.sim.checkers import Violation
+from tests.sim.disk import Blocks, Journal
 from tests.sim.faults import CALM_NODE, CALM_TIMERS, Plan, TimerFaults, calm_plan
 from tests.sim.node import SimNode
 from tests.sim.world import World
@@ -339,6 +340,35 @@ def test_a_node_whose_execution_differs_stops_voting_says_so_and_the_others_go_o
     world.demand_progress(10_000)
     assert strange.diverged is not None
     assert strange.diverged.certified is not None
+    world.demand_silence()
+
+
+def test_a_frozen_leader_whose_connections_live_is_replaced_and_does_no_harm_when_it_thaws() -> None:
+    world = started(plan=calm_plan(node=replace(CALM_NODE, overdue_ms=300)))
+    old = leader(world)
+    old.frozen_until = world.clock.now + 15_000
+    world.submit(5, world.honest)
+    world.run_until(grows(others(world, old)), limit_ms=10_000)
+    assert leader(world) is not old
+    world.submit(5, others(world, old))
+    world.run_for(old.frozen_until - world.clock.now)
+    finish(world)
+
+
+def test_a_node_that_lost_its_whole_disk_catches_up_and_the_others_do_not_notice() -> None:
+    world = started()
+    unlucky = world.nodes[2]
+    for _ in range(12):
+        world.submit(1, world.honest)
+        world.demand_progress(5_000)
+    world.turn_dishonest(unlucky)  # it may contradict what it has forgotten; one such node is tolerated
+    unlucky.crash()
+    unlucky.journal, unlucky.disk_blocks = Journal(), Blocks()
+    unlucky.boot()
+    world.network.retry()
+    world.submit(1, world.honest)
+    world.run_until(reaches(world.nodes, height(world.honest) + 1), limit_ms=20_000)
+    assert unlucky.disk_blocks.items == world.nodes[0].disk_blocks.items[: unlucky.disk_blocks.height]
     world.demand_silence()
 
 
