@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from chain.codec import Record, pack, unpack_trusted
-from chain.errors import InvariantError
-from chain.model.block import Event, WriteSet
+from chain.codec import Record
+from chain.model.block import Event
 
 POSITION_NONE: Final = -1  # no transaction of the block: the version of a value that stands beneath the block
 
@@ -103,20 +102,3 @@ class ShareOutcome(Record, frozen=True, kw_only=True):
     @property
     def count(self) -> int:
         return len(self.receipts)
-
-
-def pack_writes(writes: WriteSet) -> bytes:
-    """Bytes of a block's write set; ascending by key."""
-    return pack(tuple(writes))
-
-
-def unpack_writes(data: bytes) -> WriteSet:
-    """The write set in bytes that `pack_writes` made.
-
-    Raises:
-        InvariantError: they are no write set.
-    """
-    writes = unpack_trusted(data)
-    if not isinstance(writes, tuple):
-        raise InvariantError("write set: not a tuple")
-    return list(writes)  # type: ignore[arg-type]

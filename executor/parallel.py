@@ -13,9 +13,10 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, Protocol, TypedDict
 
 from chain.errors import InvariantError
+from chain.model.merkle import unpack_writes
 from contracts.runtime import BlockContext, Machine
 from executor.governor import Governor
-from executor.outcome import ExecutionInput, ExecutionOutput, ExecutionStats, ShareOutcome, unpack_writes
+from executor.outcome import ExecutionInput, ExecutionOutput, ExecutionStats, ShareOutcome
 from executor.plan import Plan, make_plan
 from executor.predict import Predictor
 from executor.protocol import ChannelLost, Overlay, RunShare

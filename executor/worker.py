@@ -15,10 +15,11 @@ from typing import Final
 import msgspec
 
 from chain.errors import HeadraceError, InvariantError
+from chain.model.merkle import unpack_writes
 from chain.store.state import StateReader
 from contracts.runtime import Machine
 from executor.governor import Governor
-from executor.outcome import QueryInput, QueryOutput, ShareOutcome, unpack_writes
+from executor.outcome import QueryInput, QueryOutput, ShareOutcome
 from executor.parallel import PATIENCE_S, Lead
 from executor.predict import SummaryPredictor
 from executor.process import SharedProgress

@@ -16,6 +16,7 @@ import pytest
 
 from chain.codec import encode, pack, tagged_digest
 from chain.crypto import PrivateKey, Scheme
+from chain.model.merkle import unpack_writes
 from chain.model.transaction import TransactionBody, join_transaction
 from chain.store.state import StateReader, StateStore
 from contracts.runtime import Machine
@@ -24,7 +25,7 @@ from contracts.system.contract import TAG_CONTRACT
 from contracts.system.registry import SYSTEM_ADDRESS
 from executor.engine import Engine
 from executor.governor import Mode
-from executor.outcome import ExecutionInput, unpack_writes
+from executor.outcome import ExecutionInput
 from executor.plan import make_plan
 from executor.predict import SummaryPredictor
 from executor.process import NoProgress

@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 
+from chain.model.merkle import unpack_writes
 from chain.store.state import StateReader, StateStore
 from executor import ExecutionInput, ExecutionOutput
 from executor.engine import Engine
 from executor.governor import Mode
-from executor.outcome import unpack_writes
 from tests.unit.executor.workbench import CHAIN, CHAIN_ID, Oracle, block_of
 
 DEADLINE_S = 30.0

@@ -7,9 +7,8 @@ import pytest
 from chain.codec import encode, pack, unpack
 from chain.errors import InvariantError
 from chain.model.block import Event, WriteSet
-from chain.model.merkle import merkle_root, state_root
+from chain.model.merkle import merkle_root, pack_writes, state_root, unpack_writes
 from contracts.runtime import Outcome, Status
-from executor.outcome import pack_writes, unpack_writes
 from executor.process import NoProgress
 from executor.serial import execute_serially
 from executor.state import BaseState

@@ -6,8 +6,9 @@ import msgspec
 import pytest
 
 from chain.errors import InvariantError
+from chain.model.merkle import pack_writes
 from contracts.runtime import Outcome
-from executor.outcome import ShareOutcome, pack_writes
+from executor.outcome import ShareOutcome
 from executor.process import NoProgress
 from executor.share import is_well_formed, run_share
 from executor.state import BaseState

@@ -11,11 +11,12 @@ from functools import cache
 from chain.codec import Value, decode, encode, pack, tagged_digest
 from chain.crypto import PrivateKey, Scheme
 from chain.model.block import Receipt, WriteSet
+from chain.model.merkle import unpack_writes
 from chain.model.transaction import TransactionBody, join_transaction, split_transaction, transaction_hash
 from contracts.runtime import Machine
 from contracts.system.registry import SYSTEM_ADDRESS
 from executor.governor import Governor
-from executor.outcome import ExecutionInput, ExecutionOutput, ShareOutcome, unpack_writes
+from executor.outcome import ExecutionInput, ExecutionOutput, ShareOutcome
 from executor.parallel import Lead
 from executor.predict import Predictor, SummaryPredictor
 from executor.process import NoProgress
