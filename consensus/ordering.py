@@ -88,6 +88,10 @@ class Ordering:
         """Something is in flight: proposed, ordered, or voted for by more than F."""
         return any(slot.is_in_flight for slot in self._slots.values())
 
+    def has_ordered_work(self) -> bool:
+        """Something is ordered and not certified."""
+        return any(slot.ordered is not None for slot in self._slots.values())
+
     def has_unordered_work(self) -> bool:
         """Something in the window is in flight and not ordered: only the leader, or another one, can get on with it."""
         end = self.window_end
@@ -126,8 +130,8 @@ class Ordering:
         return messages
 
     def next_height(self) -> Height:
-        """Where the leader's next fresh proposal belongs."""
-        taken = max((height for height, slot in self._slots.items() if slot.accepted is not None), default=self.low)
+        """Where the leader's next fresh proposal belongs: above all it proposed, and all that others say it did."""
+        taken = max((height for height, slot in self._slots.items() if slot.is_in_flight), default=self.low)
         return Height(max(self.plan.first_fresh, self.low + 1, taken + 1))
 
     def knows_reproposals(self) -> bool:

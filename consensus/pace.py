@@ -113,10 +113,14 @@ class Pace:
         return CERTIFICATION_PATIENCE if self._checkpoints.awaits_votes else 0
 
     def _has_work(self) -> bool:
-        """Asking for a view is no work in itself: who asks alone is silent, and shows its view-change when asked."""
+        """Asking for a view is no work in itself: who asks alone is silent, and shows its view-change when asked.
+
+        What was proposed in the view it has left is the work of those who have not left it.
+        """
+        changing = self._safety.changing
         return (
-            (self._safety.changing and (self._leader.is_overdue or self._view_changes.quorum_seen))
-            or self._ordering.has_work()
+            (changing and (self._leader.is_overdue or self._view_changes.quorum_seen))
+            or (self._ordering.has_ordered_work() if changing else self._ordering.has_work())
             or self._checkpoints.has_work
             or self._catch_up.is_behind
             or self._ordering.is_behind_in_view()

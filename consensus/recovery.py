@@ -90,7 +90,9 @@ def _restore_proposals(
     for record, digest in zip(proposals, digests, strict=True):
         slot = ordering.slot(Height(record.proposal.height))
         is_fresh = record.view == view and record.proposal.height >= plan.first_fresh
-        if slot is not None and is_fresh and slot.accepted is None:
+        said = safety.said_prepare(view=view, height=Height(record.proposal.height))
+        # The journal may hold two: one the leader sent and this node voted for, and one it obtained for being ordered.
+        if slot is not None and is_fresh and slot.accepted is None and said in (None, digest):
             slot.accept_fresh(record.proposal, digest, None)
     if safety.changing:
         ordering.leave([])  # the pool is new: nothing is reserved in it

@@ -88,7 +88,9 @@ class Safety:
     def remember_proposal(self, *, view: View, height: Height, digest: Digest) -> None:
         """A proposal accepted in `view`: if this validator led it, it may have signed a pre-prepare for it."""
         if height > self.floor and self._validators.leader(view) == self.id:
-            _raise_to(self._proposals, view, height, digest)
+            said = self._proposals.get(height)
+            if said is None or said[0] < view:  # a second one of this view was obtained, not proposed
+                self._proposals[height] = (view, digest)
 
     def _remember_vote(self, kind: MessageType, view: View, height: Height, digest: Digest) -> None:
         if kind is MessageType.PREPARE:

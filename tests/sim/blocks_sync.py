@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 RETRY_MS: Final = 200
 BLOCKS_MAX: Final = 4  # of one answer
-ROUNDS_MAX: Final = 40  # fruitless attempts until a request is dropped
+FRUITLESS_MAX: Final = 40  # fruitless attempts until a request is dropped
 
 
 class BlockAnswer(Record, frozen=True, kw_only=True):
@@ -29,25 +29,27 @@ class BlockFetcher:
         self._next = 0
         self._last = 0
         self._sources: tuple[bytes, ...] = ()
-        self._attempt = 0
+        self._turn = 0  # whose turn among the sources
+        self._fruitless = 0
         self._running = False
 
     def start(self, request: FetchBlocks) -> None:
         self._next = max(self._next, request.first)
         self._last = max(self._last, request.last)
         self._sources = tuple(source for source in request.sources if source != self._node.validator)
-        self._attempt = 0
+        self._fruitless = 0
         if not self._running:
             self._running = True
             self._ask()
 
     def _ask(self) -> None:
         node = self._node
-        if self._next > self._last or self._attempt >= ROUNDS_MAX or not self._sources:
+        if self._next > self._last or self._fruitless >= FRUITLESS_MAX or not self._sources:
             self._running = False
             return
-        peer = node.world.node_of(self._sources[self._attempt % len(self._sources)])
-        self._attempt += 1
+        peer = node.world.node_of(self._sources[self._turn % len(self._sources)])
+        self._turn += 1
+        self._fruitless += 1
         first, last = self._next, min(self._last, self._next + BLOCKS_MAX - 1)
 
         def compute() -> bytes | None:
@@ -64,7 +66,7 @@ class BlockFetcher:
         if data is not None:
             for proposal, header, certificate in decode(BlockAnswer, data).blocks:
                 if header.height == self._next and self._genuine(proposal, header, certificate):
-                    self._attempt = 0
+                    self._fruitless = 0
                     self._next += 1
                     node.pool.known.update(proposal.transaction_hashes())
                     node.obtained[proposal_digest(proposal)] = proposal

@@ -91,7 +91,7 @@ def test_an_isolated_node_stops_nobody_and_catches_up(victim: int) -> None:
 
 
 @pytest.mark.parametrize("window", [1, 4])
-@pytest.mark.parametrize("pause_ms", range(100, 1_900, 300))
+@pytest.mark.parametrize("pause_ms", [100, 700, 1_300])
 def test_what_is_certified_while_a_node_catches_up_is_not_missed(pause_ms: int, window: int) -> None:
     """The last block becomes final while the node is still far behind; nobody says anything after it."""
     slow = replace(CALM_NODE, execute_ms=(30, 30), gossip=False)
@@ -321,8 +321,8 @@ def test_twins_of_one_validator_cannot_split_the_chain(seed: int) -> None:
     world.boot()
     loading = True
     world.keep_submitting(lambda: loading)
-    for _ in range(8):
-        world.run_for(600)
+    for _ in range(5):
+        world.run_for(500)
         world.byzantine.regroup()
     loading = False
     world.resubmit()
@@ -355,9 +355,12 @@ def test_a_frozen_leader_whose_connections_live_is_replaced_and_does_no_harm_whe
     finish(world)
 
 
-def test_a_node_that_lost_its_whole_disk_catches_up_and_the_others_do_not_notice() -> None:
-    world = started()
-    unlucky = world.nodes[2]
+@pytest.mark.parametrize("pack_ms", [1, 40, 150])
+@pytest.mark.parametrize("victim", [0, 2])  # the leader, another
+def test_a_node_that_lost_its_whole_disk_catches_up_and_the_others_do_not_notice(victim: int, pack_ms: int) -> None:
+    """A leader's open request for a proposal is overtaken by the blocks it fetches."""
+    world = started(plan=calm_plan(node=replace(CALM_NODE, pack_ms=(pack_ms, pack_ms))))
+    unlucky = world.nodes[victim]
     for _ in range(12):
         world.submit(1, world.honest)
         world.demand_progress(5_000)
@@ -366,9 +369,11 @@ def test_a_node_that_lost_its_whole_disk_catches_up_and_the_others_do_not_notice
     unlucky.journal, unlucky.disk_blocks = Journal(), Blocks()
     unlucky.boot()
     world.network.retry()
-    world.submit(1, world.honest)
+    world.submit(1, world.nodes)
     world.run_until(reaches(world.nodes, height(world.honest) + 1), limit_ms=20_000)
-    assert unlucky.disk_blocks.items == world.nodes[0].disk_blocks.items[: unlucky.disk_blocks.height]
+    headers = [[block.header for block in node.disk_blocks.items[:14]] for node in world.nodes]
+    assert headers == [headers[0]] * 4
+    world.demand_progress(20_000)
     world.demand_silence()
 
 

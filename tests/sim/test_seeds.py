@@ -31,7 +31,7 @@ def test_larger_clusters_keep_every_promise(nodes: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("seed", "nodes", "what"), REGRESSIONS)
-def test_a_fixed_bug_stays_fixed(seed: int, nodes: int, what: str) -> None:
+@pytest.mark.parametrize(("seed", "nodes", "cut_short", "what"), REGRESSIONS)
+def test_a_fixed_bug_stays_fixed(seed: int, nodes: int, cut_short: bool, what: str) -> None:
     assert what
-    check(seed, nodes, cut_short=False)
+    check(seed, nodes, cut_short=cut_short)

@@ -273,3 +273,27 @@ def test_the_journal_of_a_second_life_continues_the_first() -> None:
         third = Solo(CHAIN, 1, journal=again.journal)
         tempt(third)
         votes_of(third.journal)
+
+
+def test_of_two_proposals_of_one_view_the_one_voted_for_is_taken_up_again() -> None:
+    """An equivocating leader: this node obtained A because it got ordered, then was sent B and voted for it."""
+    solo = Solo(CHAIN)
+    ordered, sent = CHAIN.proposal(2, "a"), CHAIN.proposal(2, "b")
+    solo.commit(ordered, 0, 2, 3)  # height 1 is missing: nothing is executed
+    solo.obtain(ordered)
+    assert votes_in(solo.propose(sent)) == [((MessageType.PREPARE, 0, 2), proposal_digest(sent))]
+    for end in range(len(solo.journal) + 1):
+        again = solo.restart(solo.journal[:end])
+        said_before = votes_of(solo.journal[:end])
+        for key, digest in votes_in(again.first):
+            assert said_before.get(key, digest) == digest
+        assert of(Diverged, again.first) == []
+
+
+def test_a_leader_without_memory_proposes_above_what_others_say_it_proposed() -> None:
+    """Its disk is gone, or a second process runs with its key: the others vote for what it does not know."""
+    solo = Solo(CHAIN, 0)
+    known = CHAIN.proposal(1, "a")
+    solo.commit(known, 1, 2)
+    [request] = of(RequestProposal, solo.step(TransactionsWaiting(overdue=False)))
+    assert request.height == 2
