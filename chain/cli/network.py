@@ -7,6 +7,7 @@ import contextlib
 import signal
 import time
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -82,6 +83,7 @@ def init(
 
 @app.command("start")
 def start(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NODE]...", help="Only these nodes.")] = None,
     network: NetworkOption = None,
     foreground: Annotated[bool, typer.Option("--foreground", help="Stay until Ctrl-C, then stop all nodes.")] = False,
     timeout_s: Annotated[float, typer.Option(help="Longest wait for all nodes to be ready, in seconds.")] = (
@@ -89,19 +91,20 @@ def start(
     ),
     as_json: JsonOption = False,
 ) -> None:
-    """Start every node and wait until all are ready. The nodes then run in the background.
+    """Start the nodes and wait until all are ready. They then run in the background.
 
     \b
     Examples:
       headrace network start
+      headrace network start delta-bank
       headrace network start --foreground
     """
     info = open_network(network)
     processes = NetworkProcesses(info)
     if foreground:
-        asyncio.run(run_in_foreground(info, processes, int(timeout_s * 1_000)))
+        asyncio.run(run_in_foreground(info, processes, names, int(timeout_s * 1_000)))
         return
-    asyncio.run(_start(info, processes, int(timeout_s * 1_000)))
+    asyncio.run(_start(info, processes, names, int(timeout_s * 1_000)))
     document = {
         "network": str(info.path),
         "nodes": [
@@ -110,7 +113,7 @@ def start(
             for running in (processes.running(item.name),)
         ],
     }
-    text = f"{len(info.nodes)} nodes run; stop them with: {command_hint('network stop', info.path)}"
+    text = f"{len(processes.running_names())} nodes run; stop them with: {command_hint('network stop', info.path)}"
     report(document, as_json=as_json, lines=lambda: [text])
 
 
@@ -207,18 +210,24 @@ async def node_statuses(info: NetworkInfo) -> list[dict[str, Any]]:
     return list(await asyncio.gather(*(one(item.name, item.rpc_url) for item in info.nodes)))
 
 
-async def _start(info: NetworkInfo, processes: NetworkProcesses, timeout_ms: int) -> None:
+async def _start(
+    info: NetworkInfo, processes: NetworkProcesses, names: Sequence[str] | None, timeout_ms: int
+) -> None:
     urls = {item.name: item.rpc_url for item in info.nodes}
-    await processes.start_all(timeout_ms=timeout_ms, progress=lambda name: note(f"  {name:<16} ready  {urls[name]}"))
+    await processes.start_all(
+        names or None, timeout_ms=timeout_ms, progress=lambda name: note(f"  {name:<16} ready  {urls[name]}")
+    )
 
 
-async def run_in_foreground(info: NetworkInfo, processes: NetworkProcesses, timeout_ms: int) -> None:
+async def run_in_foreground(
+    info: NetworkInfo, processes: NetworkProcesses, names: Sequence[str] | None, timeout_ms: int
+) -> None:
     """Until SIGINT or SIGTERM; a node that ends meanwhile is named, the others go on."""
     asked = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, asked.set)
-    starting = asyncio.ensure_future(_start(info, processes, timeout_ms))
+    starting = asyncio.ensure_future(_start(info, processes, names, timeout_ms))
     waiting = asyncio.ensure_future(asked.wait())
     await asyncio.wait((starting, waiting), return_when=asyncio.FIRST_COMPLETED)
     if not starting.done():

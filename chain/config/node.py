@@ -39,8 +39,6 @@ class PathsConfig:
     tls_certificate: str = text("node's certificate, PEM", default="tls.crt")
     ca_certificate: str = text("consortium CA's certificate, PEM", default="ca.crt")
     validator_key: str = text("key that signs votes", default="validator.key")
-    log: str = text("log file, JSON lines", default="node.log")
-    pid: str = text("file with the running node's process id", default="node.pid")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -84,7 +84,7 @@ def check_genesis(genesis: Genesis) -> None:
     if genesis.parameters.transaction_gas_max > genesis.parameters.block_gas_max:
         raise ConfigError("genesis parameters.transaction_gas_max must not exceed parameters.block_gas_max")
     quorum = count - (count - 1) // 3
-    new_view_bytes = (genesis.parameters.window + 1) * quorum**2 * SIGNER_BYTES
+    new_view_bytes = (genesis.parameters.window + 1) * quorum * count * SIGNER_BYTES  # certificates may name all
     if new_view_bytes > MESSAGE_BYTES_MAX:
         raise ConfigError(
             f"genesis parameters.window is {genesis.parameters.window} with {count} validators: a new view could have "

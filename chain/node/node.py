@@ -201,6 +201,7 @@ class Node:
             replica=replica,
             validators=self.validators,
             chain_id=self.chain_id,
+            window=self.parameters.window,
             verifier=self.verifier,
             transport=self,
             journal=self.journal,

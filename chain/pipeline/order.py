@@ -102,6 +102,7 @@ class ConsensusStage:
         replica: Replica,
         validators: ValidatorSet,
         chain_id: Digest,
+        window: int,
         verifier: BatchVerifier,
         transport: Transport,
         journal: Journal,
@@ -115,6 +116,7 @@ class ConsensusStage:
         self.replica = replica
         self._validators = validators
         self._chain_id = chain_id
+        self._window = window
         self._verifier = verifier
         self._transport = transport
         self._journal = journal
@@ -208,7 +210,10 @@ class ConsensusStage:
             for peer, frame in frames:
                 try:
                     signed = decode_signed(frame)
-                    examined.append((peer, examine(signed, validators=self._validators, chain_id=self._chain_id)))
+                    message = examine(
+                        signed, validators=self._validators, chain_id=self._chain_id, window=self._window
+                    )
+                    examined.append((peer, message))
                 except (BadInput, PeerFault) as error:
                     self._fault(peer, str(error))
         return examined

@@ -159,7 +159,7 @@ def test_in_the_foreground_ctrl_c_stops_the_nodes_in_order(
 ) -> None:
     async def scenario() -> None:
         async with _running(_processes(network)) as processes:
-            staying = asyncio.create_task(run_in_foreground(network, processes, 30_000))
+            staying = asyncio.create_task(run_in_foreground(network, processes, None, 30_000))
             async with asyncio.timeout(30):
                 while len(processes.running_names()) < len(network.nodes) or "Ctrl-C stops" not in _told(capsys):
                     await asyncio.sleep(0.01)

@@ -68,6 +68,7 @@ class World:
             replica=cast("Replica", self.replica),
             validators=VALIDATORS,
             chain_id=CHAIN_ID,
+            window=8,
             verifier=self,
             transport=self,
             journal=self,
