@@ -59,6 +59,7 @@ BACKLOG_HEIGHTS_MAX: Final = 8  # ordered and not yet stored: the leader packs n
 QUEUE_HEIGHTS_MAX: Final = 512
 GOSSIP_BATCHES_MAX: Final = 64  # of one peer, being checked at once
 GOSSIP_PAYLOAD_MAX: Final = GOSSIP_BYTES + TRANSACTION_BYTES_MAX + 4_096  # an honest message is never larger
+EVIDENCE_LOGGED_MAX: Final = 4_096  # bytes
 FAULTS_LOGGED: Final = frozenset({1, 10, 100, 1_000})  # of one peer; after that every ten-thousandth
 
 log = structlog.get_logger("headrace.node")
@@ -464,11 +465,14 @@ class Node:
     def fetch_blocks(self, effect: FetchBlocks) -> None:
         self.fetcher.want(effect.first, effect.last, effect.sources)
 
-    def report_fault(self, peer: ValidatorId, reason: str) -> None:
+    def report_fault(self, peer: ValidatorId, reason: str, evidence: bytes = b"") -> None:
         """Counted each time; logged at the first, tenth, hundredth, so that a faulty peer does not fill the disk."""
         count = self.faults[peer] = self.faults.get(peer, 0) + 1
         if count in FAULTS_LOGGED or count % 10_000 == 0:
-            log.warning("peer_fault", peer=peer.hex(), reason=reason[:200], count=count)
+            log.warning(
+                "peer_fault", peer=peer.hex(), reason=reason[:200], count=count,
+                evidence=evidence[:EVIDENCE_LOGGED_MAX].hex(),
+            )  # fmt: skip
 
     def report_divergence(self, effect: Diverged) -> None:
         self.diverged = f"height {effect.height}: {effect.reason}"

@@ -88,7 +88,7 @@ class Neighbours(Protocol):
 
     def fetch_blocks(self, effect: FetchBlocks) -> None: ...
 
-    def report_fault(self, peer: ValidatorId, reason: str) -> None: ...
+    def report_fault(self, peer: ValidatorId, reason: str, evidence: bytes = b"") -> None: ...
 
     def report_divergence(self, effect: Diverged) -> None: ...
 
@@ -226,12 +226,12 @@ class ConsensusStage:
             case _:
                 pass
 
-    def _fault(self, peer: ValidatorId, reason: str) -> None:
+    def _fault(self, peer: ValidatorId, reason: str, evidence: bytes = b"") -> None:
         """Counted by the reason's first word; the rest of the text may hold what a peer chose."""
         word = reason.split(":", 1)[0][:40]
         if word in self.faults or len(self.faults) < FAULT_REASONS_MAX:
             self.faults[word] = self.faults.get(word, 0) + 1
-        self._neighbours.report_fault(peer, reason)
+        self._neighbours.report_fault(peer, reason, evidence)
 
     # --- out ---
 
@@ -292,8 +292,8 @@ class ConsensusStage:
                 self._neighbours.store_block(effect)
             case FetchBlocks():
                 self._neighbours.fetch_blocks(effect)
-            case ReportFault(peer=peer, reason=reason):
-                self._fault(peer, reason)
+            case ReportFault(peer=peer, reason=reason, evidence=evidence):
+                self._fault(peer, reason, evidence)
             case Diverged():
                 self._neighbours.report_divergence(effect)
             case _:

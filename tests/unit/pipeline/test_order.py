@@ -89,7 +89,7 @@ class World:
     def send(self, peer: ValidatorId, payload: bytes) -> None:
         self.log.append("sent")
 
-    def report_fault(self, peer: ValidatorId, reason: str) -> None:
+    def report_fault(self, peer: ValidatorId, reason: str, evidence: bytes = b"") -> None:
         self.faults.append(reason)
 
     def write(self, records: Sequence[JournalRecord], proposals: Sequence[LiveProposal]) -> None:
