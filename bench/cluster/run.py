@@ -101,7 +101,7 @@ async def _measure(
     )
     say(f"signing {job.count:,} transactions")
     load_process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bench.cluster.load",
+        sys.executable, "-P", "-m", "bench.cluster.load",
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=2**30,
     )  # fmt: skip
     try:

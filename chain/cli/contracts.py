@@ -143,6 +143,8 @@ def call(
         key = None if account is None else place.account(account)
         async with place.client(key) as client:
             abi, values = await _arguments(place, client, target, method, arguments or [])
+            if not abi.method(method).is_view:
+                raise BadInput("invalid_params", f"{method} writes: send it as a transaction with `headrace send`")
             read = client.call if key is None else client.signed_call
             value = await read(target, method, *values)
             named = abi.named(abi.method(method).returns, value)

@@ -12,6 +12,7 @@ import typer
 
 from chain.cli import accounts, chain_reads, contracts, network
 from chain.cli.common import EXIT_FAILED, JsonOption, note
+from chain.client import NodesUnreachable
 from chain.errors import HeadraceError
 
 DEMO_FOLDER: Final = Path("headrace-demo")
@@ -90,6 +91,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if "--debug" in given[:1]:
             raise
         note(f"headrace: {error}")
+        if isinstance(error, NodesUnreachable):
+            note("Is the network running? `headrace network status` tells, `headrace network start` starts it.")
         return EXIT_FAILED
     return 0
 

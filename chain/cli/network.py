@@ -23,7 +23,7 @@ from chain.cli.common import (
     table,
 )
 from chain.cli.hints import command_hint
-from chain.cli.processes import READY_TIMEOUT_MS, NetworkProcesses
+from chain.cli.processes import READY_TIMEOUT_MS, NetworkProcesses, claim_pid
 from chain.client import Client, NodesUnreachable, RpcFailed
 from chain.errors import ConfigError
 from chain.node.consortium import DEFAULT_NODES, NetworkInfo, NodeSpec, create_network
@@ -190,6 +190,8 @@ def run(
     """
     from chain.node.run import run_node
 
+    if config.exists():
+        claim_pid(config)
     raise typer.Exit(run_node(config))
 
 
@@ -225,7 +227,7 @@ async def run_in_foreground(
     """Until SIGINT or SIGTERM; a node that ends meanwhile is named, the others go on."""
     asked = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, asked.set)
     starting = asyncio.ensure_future(_start(info, processes, names, timeout_ms))
     waiting = asyncio.ensure_future(asked.wait())

@@ -73,6 +73,7 @@ class NetworkProcesses:
         self.network = network
         self._command = command or _node_command
         self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._log_start: dict[str, int] = {}  # where in its log a node that was started here begins
 
     # --- looking ---
 
@@ -98,11 +99,12 @@ class NetworkProcesses:
         return None if child is None else child.poll()
 
     def log_tail(self, name: str, lines: int = LOG_TAIL_LINES) -> list[str]:
-        """The last lines of a node's log."""
+        """The last lines of a node's log; of one that was started here, since that start."""
         path = self.network.node(name).folder / "node.log"
         try:
             with path.open("rb") as file:
-                file.seek(max(0, file.seek(0, os.SEEK_END) - LOG_TAIL_BYTES))
+                end = file.seek(0, os.SEEK_END)
+                file.seek(max(self._log_start.get(name, 0), end - LOG_TAIL_BYTES))
                 text = file.read().decode("utf-8", "replace")
         except OSError:
             return []
@@ -126,6 +128,7 @@ class NetworkProcesses:
             command = self._command(node)
             try:
                 with (node.folder / "node.log").open("ab") as log:
+                    self._log_start[name] = log.tell()
                     child = subprocess.Popen(
                         command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
                     )
@@ -133,7 +136,7 @@ class NetworkProcesses:
                 raise ProcessError(f"node {name} cannot be started: {error}") from None
             self._children[name] = child
             running = Running(child.pid, _start_time(child.pid))
-            _write_pid(node, running)
+            _write_pid(node.folder, running)
         return running
 
     async def start_all(
@@ -150,8 +153,10 @@ class NetworkProcesses:
         wanted = self._names(names)
         already = [name for name in wanted if self.running(name) is not None]
         if already:
-            stop = command_hint("network stop", self.network.path)
-            raise ProcessError(f"running already: {', '.join(already)}. This stops the network: {stop}")
+            down = [name for name in wanted if name not in already]
+            hint = command_hint(f"network start {' '.join(down)}" if down else "network stop", self.network.path)
+            what = f"this starts {', '.join(down)}" if down else "this stops the network"
+            raise ProcessError(f"running already: {', '.join(already)}; {what}: {hint}")
         started: list[str] = []
         try:
             for name in wanted:
@@ -263,7 +268,7 @@ class NetworkProcesses:
 
 
 def _node_command(node: NodeInfo) -> list[str]:
-    return [sys.executable, "-m", "chain.cli.main", "node", "run", "--config", str(node.config_path)]
+    return [sys.executable, "-P", "-m", "chain.cli.main", "node", "run", "--config", str(node.config_path)]
 
 
 async def _is_ready(session: aiohttp.ClientSession, node: NodeInfo) -> bool:
@@ -274,13 +279,18 @@ async def _is_ready(session: aiohttp.ClientSession, node: NodeInfo) -> bool:
         return False
 
 
+def claim_pid(config_path: Path) -> None:
+    """Says in `node.pid` that this process runs the node, however it was started, so that it is found and stopped."""
+    _write_pid(config_path.absolute().parent, Running(os.getpid(), _start_time(os.getpid())))
+
+
 def _pid_path(node: NodeInfo) -> Path:
     return node.folder / "node.pid"
 
 
-def _write_pid(node: NodeInfo, running: Running) -> None:
-    path = _pid_path(node)
-    temporary = path.with_suffix(".pid.new")
+def _write_pid(folder: Path, running: Running) -> None:
+    path = folder / "node.pid"
+    temporary = path.with_suffix(f".pid.{os.getpid()}")  # the node and who starts it may both write
     temporary.write_text(json.dumps({"pid": running.pid, "started_s": running.started_s}) + "\n", encoding="utf-8")
     temporary.replace(path)
 

@@ -6,7 +6,7 @@ Only what is stored here is shown, and only certified blocks are stored: every a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from importlib.metadata import version
 from typing import Any, Final, TypeVar
@@ -97,19 +97,16 @@ class Services:
             executors_alive=node.engine.executors_alive,
             uptime_ms=wall_ms() - node.started_ms,
             stage_mean_us={stage: int(mean * 1_000) for stage, mean in summarize(recent).mean_ms.items()},
-            problems=tuple(self._problems(len(connected))),
+            problems=tuple(self._problems(connected)),
         )
 
-    def _problems(self, connected: int) -> list[str]:
+    def _problems(self, connected: Collection[ValidatorId]) -> list[str]:
         node = self._node
         problems = []
         if node.diverged:
             problems.append(f"this node stopped voting: {node.diverged}")
-        reachable = connected + 1
-        if reachable < len(node.validators):
-            problems.append(
-                f"{len(node.validators) - reachable} of {len(node.validators)} validators cannot be reached"
-            )
+        if lost := [peer.name for peer in node.config.peers if ValidatorId(peer.validator) not in connected]:
+            problems.append(f"{len(lost)} of {len(node.validators)} validators cannot be reached: {', '.join(lost)}")
         if node.replica.is_changing:
             problems.append(f"a view change to view {node.replica.view} is under way")
         if node.fetcher.running:

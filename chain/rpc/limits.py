@@ -21,7 +21,7 @@ class RpcLimits:
     wait_timeout_ms_max: int = 60_000  # of any wait a caller may ask for
     waits_max: int = 10_000  # requests that wait at one time
     queries_max: int = 64  # contract reads and simulations at one time
-    connections_max: int = 4_096
+    connections_max: int = 1_024
     head_timeout_ms: int = 10_000  # from the first byte awaited to a complete request head
     body_timeout_ms: int = 20_000  # for the whole body
     answer_timeout_ms: int = 30_000  # for the client to take a long answer

@@ -35,12 +35,13 @@ def _attributes(thing: object) -> list[str]:
     return slots + list(getattr(thing, "__dict__", ()))
 
 
-def check_bounds(replica: Replica, *, window: int, nodes: int, transactions_max: int) -> int:
+def check_bounds(replica: Replica, *, window: int, nodes: int, transactions_max: int, restored_heights: int) -> int:
     """The size of the largest table. Raises Violation("bounded") if one is larger than any honest need.
 
-    Votes are kept for two windows of heights and three types; the proposals of a slot for four digests.
+    Votes are kept for two windows of heights and three types; the proposals of a slot for four digests. After a restart
+    the heights that were certified and not stored come on top: how many those are is bounded by the driver.
     """
-    bound = max(6 * window + 3 * nodes + 16, transactions_max)
+    bound = max(6 * window + 3 * nodes + 16, transactions_max) + restored_heights
     largest = 0
     for path, size in containers(replica):
         if "_story" in path:

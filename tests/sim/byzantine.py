@@ -131,9 +131,9 @@ class Byzantine:
         ]
         return [encode_signed(frame) for frame in frames]
 
-    def _bent_changes(self, said: NewView) -> tuple[SignedViewChange, ...]:
-        """The view-changes of a new view, one of them robbed of what it said was prepared."""
-        at = self._world.random.randrange(len(said.view_changes))
+    def _bent_changes(self, said: NewView, *, but: int = -1) -> tuple[SignedViewChange, ...]:
+        """The view-changes of a new view, one of them (not the one at `but`) robbed of what it proves."""
+        at = self._world.random.choice([at for at in range(len(said.view_changes)) if at != but])
         return tuple(
             msgspec.structs.replace(change, message=msgspec.structs.replace(change.message, stable=None, prepared=()))
             if index == at
@@ -141,15 +141,31 @@ class Byzantine:
             for index, change in enumerate(said.view_changes)
         )
 
+    def forged_new_view(self, node: SimNode, said: NewView, lie: str) -> bytes:
+        """Well signed by its leader, and no certificate: `lie` is "robbed", "mixed" or "short"."""
+        changes = list(said.view_changes)
+        own = next(at for at, change in enumerate(changes) if change.sender == node.validator)
+        if lie == "robbed":
+            changes = list(self._bent_changes(said, but=own))
+        elif lie == "mixed":
+            later = msgspec.structs.replace(changes[own].message, view=said.view + 1)
+            changes[own] = self._own_change(node, later)
+        else:
+            del changes[own]
+        return self.signed(node, msgspec.structs.replace(said, view_changes=tuple(changes)))
+
+    def _own_change(self, node: SimNode, message: ViewChange) -> SignedViewChange:
+        signed = self._world.core.sign(node.validator, message)
+        return SignedViewChange(sender=node.validator, message=message, signature=signed.signature)
+
     def _other_new_view(self, node: SimNode, said: NewView) -> NewView:
         """As valid as the first: its leader signs another view-change of its own for it."""
-        changes: list[SignedViewChange] = []
-        for change in said.view_changes:
-            if change.sender == node.validator:
-                bare = msgspec.structs.replace(change.message, prepared=())
-                signed = self._world.core.sign(node.validator, bare)
-                change = SignedViewChange(sender=node.validator, message=bare, signature=signed.signature)
-            changes.append(change)
+        changes = [
+            self._own_change(node, msgspec.structs.replace(change.message, prepared=()))
+            if change.sender == node.validator
+            else change
+            for change in said.view_changes
+        ]
         return msgspec.structs.replace(said, view_changes=tuple(changes))
 
     @property

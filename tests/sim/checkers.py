@@ -125,14 +125,23 @@ class Checkers:
         journal = journal_of(sender)
         if journal is not None:
             self._check_genuine(sender, message, journal)
-        for change in message.view_changes if isinstance(message, NewView) else ():
-            self.on_heard(ValidatorId(change.sender), change.message, journal_of)
+        if isinstance(message, NewView):
+            self._check_new_view(message, journal_of)
         for certificate in message.prepared if isinstance(message, ViewChange) else ():
             key = (certificate.kind, certificate.view, certificate.height, certificate.digest)
             for vote in certificate.signatures:
                 voter = journal_of(vote.validator)
                 if voter is not None and key not in voter.vote_keys:
                     raise Violation("unforgeable", f"a certificate has a vote {short(vote.validator)} never gave")
+
+    def _check_new_view(self, message: NewView, journal_of: JournalOf) -> None:
+        """Its own rule for what begins a view: a quorum of distinct senders, all asking for this very view."""
+        for change in message.view_changes:
+            if change.message.view != message.view:
+                raise Violation("new_view", f"a view-change for v{change.message.view} stands for v{message.view}")
+            self.on_heard(ValidatorId(change.sender), change.message, journal_of)
+        if not self._validators.is_quorum(ValidatorId(change.sender) for change in message.view_changes):
+            raise Violation("new_view", f"v{message.view} begins without a quorum")
 
     def _check_genuine(self, sender: ValidatorId, message: Message, journal: Journal) -> None:
         match message:

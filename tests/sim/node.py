@@ -45,7 +45,7 @@ from consensus.events import (
     TransactionsWaiting,
 )
 from tests.sim.blocks_sync import BlockFetcher
-from tests.sim.disk import Blocks, Journal, StoredBlock
+from tests.sim.disk import Blocks, Journal, StoredBlock, record_height
 from tests.sim.executor import SimExecutor
 from tests.sim.obtain import Obtainer
 from tests.sim.pool import SimPool
@@ -120,9 +120,10 @@ class SimNode:
         if self.honest:
             world.checkers.on_boot(self.validator, len(stored))
         self.tell("boot", f"life {self.life}, {len(stored)} blocks, {len(self.journal.records)} journal records")
-        self.replica: Replica = world.core.replica(
-            self.validator, last=world.last_block(self), journal=self.journal.load()
-        )
+        journal = self.journal.load()
+        highest = max((record_height(record) or 0 for record in journal), default=0)
+        self.restored_heights = max(0, highest - len(stored))  # what the journal knows and the blocks lack
+        self.replica: Replica = world.core.replica(self.validator, last=world.last_block(self), journal=journal)
         self._reclaim()
         self.step(Started())
         for peer in world.peers(self):

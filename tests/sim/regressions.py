@@ -1,4 +1,4 @@
-"""Seeds that once found a bug. What was found with a seed that draws other faults today is a script in `test_scripts`."""
+"""Seeds that once found a bug. Where today's seeds draw other faults, a script in `test_scripts` holds the bug."""
 
 from __future__ import annotations
 

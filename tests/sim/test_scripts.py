@@ -301,6 +301,25 @@ def test_an_equivocating_leader_cannot_split_the_chain(nodes: int, seed: int) ->
     world.demand_silence()
 
 
+@pytest.mark.parametrize("lie", ["robbed", "mixed", "short"])
+def test_a_new_view_that_does_not_follow_from_a_quorum_of_view_changes_is_refused(lie: str) -> None:
+    """The leader of view 1 robs a view-change of what it proves, mixes two views, or leaves one out."""
+    world = started(plan=calm_plan(node=replace(CALM_NODE, overdue_ms=300)))
+    n0, n1, *_ = world.nodes
+    world.turn_dishonest(n1)
+
+    def forge(source: SimNode, target: SimNode, message: Message) -> bool:
+        if source is n1 and isinstance(message, NewView):
+            world.network.send(n1.slot, target.slot, world.byzantine.forged_new_view(n1, message, lie))
+            return True
+        return source is n0 and isinstance(message, PrePrepare) and message.view == 0
+
+    world.intercept = forge
+    world.submit(3, world.honest)
+    world.demand_progress()
+    assert {node.view for node in world.honest} == {2}
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_a_liar_who_replays_bends_and_invents_votes_changes_nothing(seed: int) -> None:
     world = World(seed=seed, nodes=4, plan=calm_plan(byzantine="liar"))

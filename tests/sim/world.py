@@ -197,6 +197,7 @@ class World:
                 window=self.plan.window,
                 nodes=len(self.validators),
                 transactions_max=self.plan.block_transactions_max,
+                restored_heights=node.restored_heights,
             )
 
     def on_verified(self, message: Verified[Message]) -> None:

@@ -75,9 +75,10 @@ def run_demo(options: DemoOptions) -> int:
 
 
 async def _interruptible(work: Any) -> dict[str, Any]:
-    """SIGTERM ends it as Ctrl-C does."""
+    """SIGTERM and a closed terminal end it as Ctrl-C does."""
     task = asyncio.ensure_future(work)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     result: dict[str, Any] = await task
     return result
 

@@ -50,7 +50,7 @@ async def check_offline(genesis_path: Path, proof: Mapping[str, Any], folder: Pa
     proof_path = folder / f"{name}.json"
     proof_path.write_text(json.dumps(proof, indent=1) + "\n", encoding="utf-8")
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "chain.offline", str(genesis_path), str(proof_path),
+        sys.executable, "-P", "-m", "chain.offline", str(genesis_path), str(proof_path),
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     output, _ = await process.communicate()
