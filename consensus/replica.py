@@ -109,7 +109,6 @@ class Replica:
             leader=self._leader,
             catch_up=self._catch_up,
         )
-        self._patience = 0
         recover(
             journal,
             safety=self._safety,

@@ -25,7 +25,6 @@ from consensus.messages import (
     Prepare,
     PrePrepare,
     Signed,
-    SignedViewChange,
     Status,
     Verified,
     ViewChange,
@@ -242,8 +241,3 @@ class _Examination:
             _require(entry.message.view == message.view, "bad_new_view", "a view-change for another view")
             self.message(ValidatorId(entry.sender), entry.message, entry.signature)
         _require(self._validators.is_quorum(senders), "bad_new_view", "less than a quorum of view-changes")
-
-
-def as_verified(entry: SignedViewChange) -> Verified[ViewChange]:
-    """A view-change taken out of a verified new-view: it was checked together with it."""
-    return Verified(sender=ValidatorId(entry.sender), message=entry.message, signature=entry.signature)

@@ -6,15 +6,12 @@ import time
 from array import array
 from collections.abc import Iterable, Sequence
 from itertools import chain
-from typing import Final
 
 from chain.errors import InvariantError
 from contracts.runtime import BlockContext, Machine
 from executor.outcome import POSITION_NONE, ShareOutcome
 from executor.state import BaseState, TrackedState
 from executor.transactions import Call, Progress, run_call
-
-INT32_BYTES: Final = 4
 
 
 def run_share(

@@ -29,7 +29,7 @@ from chain.node.archive import BlockWriter, JournalWriter, NodeArchive
 from chain.node.divergence import write_divergence
 from chain.node.pool_watch import PoolWatch
 from chain.node.tracker import ExecutedTransactions, Waiters
-from chain.pipeline import ConsensusStage, ExecuteStage, PackStage, StoreStage
+from chain.pipeline import ConsensusStage, ExecuteStage, PackStage, Stage, StoreStage
 from chain.pipeline.bodies import Bodies, LiveProposal
 from chain.pipeline.execute import ExecutedBlock
 from chain.pipeline.pack import PackRequest
@@ -256,7 +256,7 @@ class Node:
             send_to_all=self.gossip.add,
             wake=self.pack.wake,
         )
-        self.stages = (self.pack, self.consensus, self.execute_stage, self.store_stage)
+        self.stages: tuple[Stage, ...] = (self.pack, self.consensus, self.execute_stage, self.store_stage)
 
     def _reserve_standing(self) -> None:
         """After a restart: what live proposals of the journal hold must not be packed a second time."""

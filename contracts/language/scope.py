@@ -48,10 +48,6 @@ class Scope:
     def leave_comprehension(self) -> None:
         self._inner.pop()
 
-    @property
-    def in_comprehension(self) -> bool:
-        return bool(self._inner)
-
     def temporary(self) -> str:
         self._temporaries += 1
         return f"h__t{self._temporaries}"

@@ -54,7 +54,6 @@ class Statements:
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
         self._expressions = Expressions(scope)
-        self._loops = 0
 
     def block(self, body: list[ast.stmt], cost: int) -> list[ast.stmt]:
         """A suite, cut into basic blocks. `cost` belongs to the first of them. The scope's own cost is left alone."""

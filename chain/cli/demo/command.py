@@ -206,7 +206,6 @@ class _Demo:
         async with self._progress(total) as advance:
             driver = Driver(
                 urls={node.name: node.rpc_url for node in self.network.nodes},
-                parties=self.parties,
                 keys=self.keys,
                 contracts=self.contracts,
                 tally=self.tally,

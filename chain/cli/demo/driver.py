@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from chain.cli.demo.workload import Parties, Phase, PlannedCall, Signer
+from chain.cli.demo.workload import Phase, PlannedCall, Signer
 from chain.client import Client, NodesUnreachable, Receipt, RpcFailed, receipt_of
 from chain.crypto import PrivateKey
 from chain.errors import HeadraceError
@@ -76,7 +76,6 @@ class Driver:
         self,
         *,
         urls: Mapping[str, str],
-        parties: Parties,
         keys: Callable[[Signer], PrivateKey],
         contracts: Mapping[str, bytes],
         tally: Tally,
@@ -87,7 +86,6 @@ class Driver:
         """`check_nodes` raises if a node ended that should run: waiting for it would be in vain."""
         self._clients = {name: Client([url], timeout_ms=3_000) for name, url in urls.items()}
         self._reader = Client(list(urls.values()), timeout_ms=20_000)
-        self._parties = parties
         self._keys = keys
         self._contracts = contracts
         self._tally = tally
