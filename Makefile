@@ -14,6 +14,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "setting up $(VENV) (a minute or two the first time)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --constraint constraints.txt --editable '.[dev]'
+	@$(BIN)/python -m executor.kernels
 	@touch $(STAMP)
 
 setup: $(STAMP) ## make the environment in .venv, with the headrace command in it
@@ -29,12 +30,15 @@ check: setup ## ruff, mypy --strict, import linter
 test: check ## all checks and tests, under ten minutes on two cores
 	@$(BIN)/python -m pytest -n 2
 
-sim: setup ## the long simulations
+sim: setup ## the long simulations: consensus, ten thousand random blocks, planted bugs
 	@$(BIN)/python -m tests.sim --seeds 0..2000
+	@$(BIN)/python -m tests.blocks --blocks 10000 --workers 2
+	@$(BIN)/python -m tests.blocks.planted --workers 2
 
-bench: setup ## the micro benchmarks and the published cluster run
+bench: setup ## micro benchmarks, a loaded network, parallel against serial execution: about ten minutes
 	@$(BIN)/python -m pytest bench/micro --benchmark-enable --benchmark-only -p no:xdist
 	@$(BIN)/headrace bench cluster --workload send_payment --seconds 60
+	@$(BIN)/headrace bench execute --workload all --repeats 1 --output bench/results --plot bench/results/execute.png
 
 clean: ## remove the environment and caches
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -3,18 +3,46 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
 from bench.cluster.report import render
 from bench.cluster.run import ClusterPlan, run_cluster
-from chain.errors import HeadraceError
+from bench.execute import report
+from bench.execute.plan import ALL, INFERRED, PREDICTIONS, ExecutePlan, executors_named, workloads_named
+from bench.execute.plot import draw
+from bench.execute.run import run_execute
+from bench.execute.workloads import WORKLOADS
+from bench.machine import machine
+from chain.errors import ConfigError, HeadraceError
+from executor.governor import Mode
+
+EXECUTE = "execute"
 
 app = typer.Typer(help="Benchmarks of real nodes, with the figures of this machine.", no_args_is_help=True)
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Errors become one line and an exit code: 2 for what was asked wrongly, 1 for what went wrong, 130 for Ctrl-C."""
+    try:
+        yield
+    except HeadraceError as error:
+        print(f"headrace bench: {error}", file=sys.stderr)
+        raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from None
+    except KeyboardInterrupt:
+        print("stopped; every process it started has ended", file=sys.stderr)
+        raise typer.Exit(130) from None
+
+
+def _say(text: str) -> None:
+    print(f"  {text}", file=sys.stderr, flush=True)
 
 
 @app.callback()
@@ -39,18 +67,104 @@ def cluster(
 
     Example: headrace bench cluster --workload send_payment --seconds 60 --json
     """
-    try:
+    with _told():
         plan = ClusterPlan(
             workload=workload, nodes=nodes, executors=executors, rate=rate, seconds=seconds, warmup_s=warmup, seed=seed,
             link_delay_ms=link_delay_ms,
         )  # fmt: skip
-        result = asyncio.run(run_cluster(plan, lambda text: print(f"  {text}", file=sys.stderr, flush=True)))
-    except HeadraceError as error:
-        print(f"headrace bench: {error}", file=sys.stderr)
-        raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        print("stopped; every process it started has ended", file=sys.stderr)
-        raise typer.Exit(130) from None
+        result = asyncio.run(run_cluster(plan, _say))
     if output is not None:
         output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(result) if as_json else render(result))
+
+
+@app.command()
+def execute(
+    workload: Annotated[str, typer.Option(help=f"{', '.join(WORKLOADS)}; several with commas, or {ALL}.")] = ALL,
+    executors: Annotated[str, typer.Option(help="Numbers of executor processes to compare, with commas.")] = "1,2",
+    blocks: Annotated[int, typer.Option(help="Consecutive blocks that count.")] = 50,
+    transactions: Annotated[int, typer.Option(help="Transactions of a block.")] = 1_000,
+    seed: Annotated[int, typer.Option(help="Seed of the transactions.")] = 1,
+    predictions: Annotated[str, typer.Option(help=f"What planning is told: {', '.join(PREDICTIONS)}.")] = INFERRED,
+    mode: Annotated[str, typer.Option(help="parallel: planned where it pays, as a node does; forced: always.")] = (
+        "parallel"
+    ),
+    repeats: Annotated[int, typer.Option(help="Passes over all blocks; the median counts.")] = 3,
+    warmup: Annotated[int, typer.Option(help="Blocks before those that count.")] = 10,
+    model: Annotated[bool, typer.Option(help="Also model up to 32 executors from measured times.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    output: Annotated[Path | None, typer.Option(help="Also write JSON here; into a folder: a file a workload.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Also draw the results into this file, a .png or .svg.")] = None,
+) -> None:
+    """Execute the same blocks serially and in parallel on this machine; speed-up, CPU, and whether all bytes agree.
+
+    \b
+    Examples:
+      headrace bench execute --workload smallbank_uniform --executors 1,2 --json
+      headrace bench execute --output bench/results --plot execute.png
+      headrace bench execute --workload hot_counter_rmw --predictions adversarial
+    """
+    with _told():
+        counts = executors_named(executors)
+        plans = [
+            ExecutePlan(
+                workload=name, executors=counts, blocks=blocks, transactions=transactions, warmup=warmup,
+                repeats=repeats, seed=seed, predictions=predictions, mode=cast(Mode, mode), model=model,
+            )
+            for name in workloads_named(workload)
+        ]  # fmt: skip
+        box = machine()
+        results = []
+        for plan in plans:
+            results.append(run_execute(plan, _say, box=box))
+            if output is not None:  # what has been measured stays, whatever becomes of the rest
+                report.save(results, output)
+        if plot is not None:
+            draw(results, plot)
+    print(json.dumps(report.merged(results)) if as_json else report.render(results))
+    if not all(result["equal"] for result in results):
+        print("headrace bench: bytes differ from the serial run; this is a bug of Headrace", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+Results = Annotated[Path, typer.Option(help=f"Folder with {report.FILE_PATTERN}.")]
+What = Annotated[str, typer.Argument(metavar="WHAT", help=f"Whose results: {EXECUTE}.")]
+
+
+@app.command()
+def plot(
+    what: What = EXECUTE,
+    results: Results = report.RESULTS,
+    output: Annotated[Path, typer.Option(help="The picture, a .png or .svg.")] = Path("execute.png"),
+) -> None:
+    """Draw results that were written before.
+
+    Example: headrace bench plot execute --output execute.png
+    """
+    with _told():
+        _check_what(what)
+        draw(report.load_folder(results), output)
+    print(output)
+
+
+@app.command()
+def table(
+    what: What = EXECUTE,
+    results: Results = report.RESULTS,
+    into: Annotated[Path | None, typer.Option(help="Put it between the marks in this document.")] = None,
+) -> None:
+    """Print results that were written before as a Markdown table, or put it into a document.
+
+    Example: headrace bench table execute --into docs/parallel-execution.md
+    """
+    with _told():
+        _check_what(what)
+        text = report.markdown(report.load_folder(results))
+        if into is not None:
+            report.put_into(into, text)
+    print(text if into is None else into)
+
+
+def _check_what(what: str) -> None:
+    if what != EXECUTE:
+        raise ConfigError(f"there are no tables or plots of {what!r}, only of {EXECUTE}")

@@ -131,6 +131,18 @@ class Abandon:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Speculate:
+    """The proposal is prepared and will most likely be ordered: it may be executed ahead.
+
+    Given strictly by height, above the last `Execute`. A second one for a height, or an `Execute` of another proposal,
+    takes back what was said of this height and of all above it. A hint: nothing that comes of it may be signed, stored
+    or shown before the `Execute` of this very proposal, and a driver may ignore it.
+    """
+
+    proposal: Proposal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Execute:
     """The proposal is ordered: execute it. Issued strictly by height, each height once per process life."""
 
@@ -175,5 +187,5 @@ class Diverged:
 
 Effect: TypeAlias = (
     Persist | Broadcast | Send | SetTimer | CancelTimer | RequestProposal | CancelRequests | ObtainProposal | Abandon
-    | Execute | Store | FetchBlocks | ReportFault | Diverged
+    | Speculate | Execute | Store | FetchBlocks | ReportFault | Diverged
 )  # fmt: skip

@@ -113,6 +113,18 @@ class Ordering:
         proposal = slot.durable.get(digest)
         return None if proposal is None else (proposal, digest)
 
+    def prepared_proposal(self, height: Height) -> tuple[Proposal, Digest] | None:
+        """The proposal at `height` and its digest, if it is prepared in this view, in the window, and here.
+
+        What only an earlier view prepared does not count: this view may have put another proposal in its place.
+        """
+        slot = self._slots.get(height)
+        if slot is None or slot.prepared is None or slot.prepared.view != self.view or height > self.window_end:
+            return None
+        digest = Digest(slot.prepared.digest)
+        proposal = slot.durable.get(digest)
+        return None if proposal is None else (proposal, digest)
+
     def prepared_above(self, height: int) -> tuple[Certificate, ...]:
         """What a view-change must tell: the prepared certificate of the highest view for each height, ascending."""
         slots = (self._slots[at] for at in self.heights if at > height)

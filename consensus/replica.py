@@ -52,6 +52,7 @@ from consensus.recovery import recover
 from consensus.retransmission import Retransmission
 from consensus.safety import Safety, Signer
 from consensus.slot import Phase
+from consensus.speculation import Speculation
 from consensus.story import Story
 from consensus.view_change import ViewChanges, plan_of
 
@@ -88,6 +89,7 @@ class Replica:
         self._checkpoints = Checkpoints(
             safety=self._safety, validators=validators, chain_id=chain_id, window=window, last=last
         )
+        self._speculation = Speculation()
         self._view_changes = ViewChanges(validators)
         self._retransmission = Retransmission(
             safety=self._safety,
@@ -402,6 +404,7 @@ class Replica:
     def _settle(self, now: Instant, out: list[Effect]) -> None:
         """Execute, store, ask for proposals and blocks, keep timers: all that may follow from a changed state."""
         self._advance(now, out)
+        self._speculate(out)
         self._request_proposal(out)
         fetch = self._catch_up.request(low=self._checkpoints.low, ordered=self._ordering.ordered_height)
         if fetch is not None:
@@ -424,6 +427,17 @@ class Replica:
             if ordered is None:
                 return
             self._checkpoints.issue(*ordered, out)
+            self._speculation.issue(height, ordered[1])
+
+    def _speculate(self, out: list[Effect]) -> None:
+        """Name what is prepared above the last issued height, without a gap."""
+        height = Height(self._checkpoints.issued + 1)
+        while True:
+            likely = self._ordering.ordered_proposal(height) or self._ordering.prepared_proposal(height)
+            if likely is None:
+                return
+            self._speculation.name(*likely, out)
+            height = Height(height + 1)
 
     def _request_proposal(self, out: list[Effect]) -> None:
         if not self._leader.is_ready or not self.is_leader:
@@ -448,6 +462,7 @@ class Replica:
             return  # it stopped in the middle of a step, for good
         self._ordering.validate_state()
         self._checkpoints.validate_state()
+        self._speculation.validate_state(self._checkpoints.issued)
         if self._ordering.low != self._checkpoints.low or self._safety.floor != self._checkpoints.low:
             raise InvariantError("the parts disagree on the certified height")
         if not self.is_changing and self._ordering.view != self._safety.view:

@@ -15,6 +15,7 @@ from consensus.effects import (
     ObtainProposal,
     RequestProposal,
     Send,
+    Speculate,
     Store,
 )
 from consensus.events import BlockFetched, Event, Executed, MessageReceived, ProposalPacked, ProposalRefused
@@ -69,6 +70,8 @@ def _of_effect(effect: Effect) -> tuple[int, str]:
             return height, f"obtain {digest.hex()[:8]}{' fresh' if fresh else ''}"
         case Abandon(height=height, digest=digest):
             return height, f"abandon {digest.hex()[:8]}"
+        case Speculate(proposal=proposal):
+            return proposal.height, "speculate"
         case Execute(proposal=proposal):
             return proposal.height, "execute"
         case Store(header=header):

@@ -53,6 +53,11 @@ class Connection:
         except (OSError, RuntimeError) as error:
             raise ChannelLost(f"send: {error or type(error).__name__}") from None
 
+    def post(self, message: Record) -> None:
+        """Send without waiting until there is room; of a process that is gone, the next receive says so."""
+        with contextlib.suppress(OSError, RuntimeError):
+            self._writer.write(frame_of(message))
+
     async def receive(self) -> Reply:
         """The next reply. Raises ChannelLost: the process is gone or sent what is none."""
         try:

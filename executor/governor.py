@@ -1,19 +1,23 @@
-"""Whether a block is worth planning for. The choice is local and changes no result, only the time it takes."""
+"""Whether a block is worth planning for, and how much of it the lead should run. Local choices: they change no result,
+only the time it takes."""
 
 from __future__ import annotations
 
 from typing import Final, Literal
 
-from executor.outcome import ExecutionStats
 from executor.plan import Plan
 
 TRANSACTIONS_MIN: Final = 48  # below, the messages cost more than the work they share out
-LOAD_MAX: Final = 0.80  # of a block's weight on one executor: sharing out the rest gains too little
+SHARD_MAX: Final = 0.80  # of a block's weight in one shard: sharing out the rest gains too little
 REEXECUTED_MAX: Final = 0.25  # of a block's transactions: predictions are worth little
 REST_BLOCKS_MIN: Final = 4
 REST_BLOCKS_MAX: Final = 64
-PROBE_BLOCKS: Final = 64  # a serial block once in so many, to know what it costs
+PROBE_BLOCKS: Final = 32  # a serial block once in so many, to know what it costs
+PROBE_CHANGE: Final = 1.5  # ... and when the gas a transaction needs has changed by this factor
 SMOOTHING: Final = 0.3
+HEAD_START: Final = 0.15  # of a block's weight, before anything is known
+IMBALANCE_MAX: Final = 0.5  # a larger one was an accident of the machine
+_STEP: Final = 0.4  # of the imbalance seen is put right in the next block
 
 Mode = Literal["parallel", "serial", "forced"]
 
@@ -27,10 +31,20 @@ class Governor:
         self._rest_blocks = REST_BLOCKS_MIN
         self._rest_reason = ""
         self._since_probe = PROBE_BLOCKS
+        self._probe_gas = 0.0  # gas a transaction when serial execution was measured last
         self._cost: dict[str, float] = {}  # mode -> wall ns a unit of gas, smoothed
+        self._head_start = HEAD_START
+        self._executors = 2
+
+    @property
+    def head_start(self) -> float:
+        """The part of a block's weight that the lead's other work is worth; negative where the others are slower."""
+        most = 0.9 / max(self._executors - 1, 1)  # with the whole of it the lead would run nothing
+        return min(max(self._head_start, -most), most)
 
     def before(self, *, transactions: int, executors: int) -> str | None:
         """Why the block should run as one unit without a plan, or None."""
+        self._executors = executors
         if self._mode == "serial":
             return "configured"
         if executors < 2:
@@ -52,30 +66,46 @@ class Governor:
         """Why the planned block should run as one unit nevertheless, or None."""
         if self._mode == "forced":
             return None
-        total = sum(plan.loads)
-        if plan.shards <= 1 or max(plan.loads) > LOAD_MAX * total:
+        if plan.shards <= 1 or plan.heaviest_shard > SHARD_MAX * sum(plan.loads):
             self._rest_for("single_shard")
             return "single_shard"
         return None
 
-    def observe(self, stats: ExecutionStats, *, transactions: int, gas_used: int, wall_ns: int) -> None:
-        """Learn from a block that has run."""
-        if self._mode != "parallel" or transactions < TRANSACTIONS_MIN or stats.executors_lost:
+    def observe_serial(self, *, transactions: int, gas_used: int, wall_ns: int) -> None:
+        """Learn from a block that ran as one unit."""
+        if self._mode == "parallel" and transactions >= TRANSACTIONS_MIN:
+            self._smooth("serial", wall_ns / max(gas_used, 1))
+            self._probe_gas = gas_used / transactions
+
+    def observe_parallel(
+        self, *, transactions: int, gas_used: int, wall_ns: int, reexecuted: int, imbalance: float
+    ) -> None:
+        """Learn from a planned block whose executors all answered. `imbalance`: how much longer the slowest of the
+        others took than the lead, as a part of what running the whole block takes one executor."""
+        self._head_start = self.head_start - _STEP * min(max(imbalance, -IMBALANCE_MAX), IMBALANCE_MAX)
+        if self._mode != "parallel":
             return
-        cost = wall_ns / max(gas_used, 1)
-        known = self._cost.get(stats.mode, cost)
-        self._cost[stats.mode] = known + SMOOTHING * (cost - known)
-        if stats.mode != "parallel":
-            return
-        if stats.reexecuted > REEXECUTED_MAX * transactions:
+        parallel = self._smooth("parallel", wall_ns / max(gas_used, 1))
+        gas = gas_used / max(transactions, 1)
+        if not self._probe_gas / PROBE_CHANGE <= gas <= self._probe_gas * PROBE_CHANGE:
+            self._since_probe = PROBE_BLOCKS  # other transactions than those that serial execution was measured on
+            self._cost.clear()
+            self._probe_gas = gas
+        elif reexecuted > REEXECUTED_MAX * transactions:
             self._rest_for("mispredicted")
-        elif self._cost["parallel"] > self._cost.get("serial", float("inf")):
+        elif parallel > self._cost.get("serial", float("inf")):
             self._rest_for("slower")
             del self._cost["parallel"]  # judged afresh when it is tried again
         else:
             self._rest_blocks = REST_BLOCKS_MIN
 
+    def _smooth(self, mode: str, cost: float) -> float:
+        known = self._cost.get(mode, cost)
+        result = self._cost[mode] = known + SMOOTHING * (cost - known)
+        return result
+
     def _rest_for(self, reason: str) -> None:
         self._rest = self._rest_blocks
         self._rest_reason = reason
         self._rest_blocks = min(2 * self._rest_blocks, REST_BLOCKS_MAX)
+        self._head_start = HEAD_START

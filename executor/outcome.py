@@ -2,24 +2,60 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from chain.codec import Record
+from chain.crypto import address_of
 from chain.model.block import Event
+from chain.model.transaction import decode_body, split_transaction, transaction_hash
+from chain.types import ADDRESS_BYTES, DIGEST_BYTES
 
+SHARD_SIZES_MAX: Final = 16
 POSITION_NONE: Final = -1  # no transaction of the block: the version of a value that stands beneath the block
 
 
 class ExecutionInput(Record, frozen=True, kw_only=True):
     """A block to execute on the state after `height - 1`.
 
-    `transactions` are raw: signatures already checked, none a duplicate, none expired at `height`.
+    `transactions` are raw: signatures already checked, none a duplicate, none expired at `height`. Their hashes and
+    senders are known to whoever checked them, so they come along.
     """
 
     height: int
     time_ms: int  # block time, milliseconds since the epoch
-    parent_state_root: bytes
+    hashes: bytes  # 32 each
+    senders: bytes  # 20 each
     transactions: tuple[bytes, ...]
+
+    @classmethod
+    def of(cls, *, height: int, time_ms: int, transactions: Sequence[bytes]) -> ExecutionInput:
+        """The same from raw transactions alone.
+
+        Raises:
+            DecodeError, BadInput: one of them was never checked.
+        """
+        hashes, senders = [], []
+        for raw in transactions:
+            body_bytes, _ = split_transaction(raw)
+            body = decode_body(body_bytes)
+            hashes.append(transaction_hash(body_bytes))
+            senders.append(address_of(body.scheme, body.public_key))
+        return cls(
+            height=height,
+            time_ms=time_ms,
+            hashes=b"".join(hashes),
+            senders=b"".join(senders),
+            transactions=tuple(transactions),
+        )
+
+    def hash_at(self, position: int) -> bytes:
+        """The hash of one transaction."""
+        return self.hashes[position * DIGEST_BYTES : (position + 1) * DIGEST_BYTES]
+
+    def sender_at(self, position: int) -> bytes:
+        """The sender of one transaction."""
+        return self.senders[position * ADDRESS_BYTES : (position + 1) * ADDRESS_BYTES]
 
 
 class ExecutionStats(Record, frozen=True, kw_only=True):
@@ -27,13 +63,17 @@ class ExecutionStats(Record, frozen=True, kw_only=True):
 
     mode: str  # "serial" or "parallel"
     reason: str  # why this mode, snake_case
-    shards: int  # 1 where the block ran as one unit
+    shards: int  # that the plan found; 1 where there was no plan
     largest_shard: int  # transactions
+    shard_sizes: tuple[int, ...]  # transactions of the `SHARD_SIZES_MAX` largest, descending
+    conflicts_predicted: int  # reads that the plan linked to an earlier writer of the block
+    conflicts_actual: int  # reads and scans that found an earlier transaction's write, or should have; 0 if serial
     reexecuted: int  # transactions run again in place
     executors_lost: int  # executors that died, hung or answered garbage during this block
     busy_us: tuple[int, ...]  # wall time each executor spent running transactions, by index; 0 where it had none
-    plan_us: int  # wall: decode, predict, plan
-    validate_us: int  # wall: validate, re-run, roots
+    plan_us: int  # wall: predict, plan
+    validate_us: int  # wall: validate, re-run, merge
+    wall_us: int  # the lead's, from planning to the roots; other blocks may have run in between
     cpu_us: int  # CPU of all executor processes for this block
 
 
@@ -79,25 +119,31 @@ class QueryOutput(Record, frozen=True, kw_only=True):
 
 
 class ShareOutcome(Record, frozen=True, kw_only=True):
-    """What one executor made of its transactions of one block; item i is the i-th transaction it was given.
+    """What one executor's transactions did, in its order; flat, because one is made and sent for every block.
 
-    Everything is flat, because a thousand small records cost more than the transactions themselves. A version is the
-    position in the block of the transaction that wrote the value, `POSITION_NONE` where it stands beneath the block.
-    A transaction that could not be run to an end has an empty receipt, no reads and no writes.
+    The executor ran its transactions in block order on the base state and on what they themselves wrote. So whose
+    write a read has found follows from `write_keys` and is not sent. A transaction that could not be run to an end has
+    an empty receipt, no reads and no writes.
     """
 
     receipts: tuple[bytes, ...]  # encode(Receipt)
+    receipt_hashes: tuple[bytes, ...]  # their Merkle leaf hashes
     gas: tuple[int, ...]
-    read_keys: tuple[bytes, ...]  # distinct; missing keys too
-    read_counts: bytes  # int32 each: how many of `read_refs` belong to transaction i
-    read_refs: bytes  # int32 each: index into `read_keys`
-    read_versions: bytes  # int32 each: the version seen
-    scans: tuple[tuple[int, bytes, tuple[tuple[bytes, int], ...]], ...]  # (i, prefix, versions the block put under it)
-    write_keys: tuple[bytes, ...]  # one for each write, in order
-    write_values: tuple[bytes | None, ...]
-    write_counts: bytes  # int32 each: how many of `write_keys` belong to transaction i
+    read_keys: tuple[bytes, ...]  # one for each read, in order; missing keys too
+    read_marks: bytes  # int32 each: where in `read_keys` the reads of transaction i end
+    scans: tuple[tuple[int, bytes], ...]  # (i, prefix)
+    conflicts: int  # reads and scans that found what an earlier transaction of the share wrote
+    write_keys: tuple[bytes, ...]  # one for each write, ascending; equal keys in block order
+    write_values: tuple[bytes | None, ...]  # of these writes; an add's value is the one this executor knew
+    write_counts: bytes  # int32 each: how many of `write_refs` belong to transaction i
+    write_refs: bytes  # int32 each: index into `write_keys`
+    adds: tuple[tuple[int, bytes, int | None, int, int], ...]  # (i, key, delta, low, high), `contracts.runtime.Add`
+    leaves: tuple[bytes, ...]  # write leaves of the last write of each key, ascending
+    leaf_hashes: tuple[bytes, ...]
+    number: int  # of the request
     busy_us: int
     cpu_us: int
+    end_ns: int  # CLOCK_MONOTONIC, the same in all processes of a machine
 
     @property
     def count(self) -> int:

@@ -2,6 +2,9 @@
 
 It works the same with real processes and with links that answer in this process; every result is that of
 `execute_serially`, whoever ran what, whatever the predictor said and whichever executor failed.
+
+A block goes through the steps of `Lead` in order: `plan`, `dispatch`, `run`, `finish`, `seal`. The next block may be
+planned after `run` and dispatched after `finish`, so that the other executors have work while the lead waits or seals.
 """
 
 from __future__ import annotations
@@ -12,31 +15,28 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, Protocol, TypedDict
 
+from chain.codec import Record
 from chain.errors import InvariantError
 from chain.model.merkle import unpack_writes
 from contracts.runtime import BlockContext, Machine
 from executor.governor import Governor
-from executor.outcome import ExecutionInput, ExecutionOutput, ExecutionStats, ShareOutcome
-from executor.plan import Plan, make_plan
-from executor.predict import Predictor
+from executor.outcome import POSITION_NONE, ExecutionInput, ExecutionOutput, ExecutionStats, ShareOutcome
+from executor.plan import Plan, Planner
 from executor.protocol import ChannelLost, Overlay, RunShare
-from executor.serial import Executed, execute_serially
+from executor.serial import execute_serially
 from executor.share import is_well_formed, run_share
-from executor.state import BaseState
-from executor.transactions import Call, ChainContext, Progress, decode_call, seal
+from executor.state import BaseState, Writes
+from executor.transactions import ChainContext, Progress, Result, call_at, output_of, roots_of
 from executor.validate import ShareResult, validate
 
 PATIENCE_S: Final = 5.0  # silence of an executor after the lead has finished its own share
 PATIENCE_FACTOR: Final = 4  # ... plus so many times what that share took
-GAS_SAMPLE: Final = 8  # every n-th transaction's gas corrects the estimate for its method
-METHODS_MAX: Final = 4_096  # methods with an estimate
-GAS_ESTIMATE: Final = 10_000  # of a method not seen yet
 
 
 class Link(Protocol):
     """The lead's way to another executor."""
 
-    def send(self, share: RunShare) -> None:
+    def send(self, share: Record) -> None:
         """Raises ChannelLost."""
         ...
 
@@ -48,7 +48,7 @@ class Link(Protocol):
 
 
 class _Attached:
-    """An executor the lead can use, and the highest height whose writes it was told."""
+    """An executor the lead can use, and the highest height whose writes it was told and that still stands."""
 
     __slots__ = ("height", "link")
 
@@ -67,8 +67,45 @@ class _Tools(TypedDict):
 
 
 class _Sent(NamedTuple):
+    number: int
     executor: int
-    positions: list[int]
+    link: Link
+    positions: Sequence[int]
+
+
+class _Clock:
+    """Adds up what the lead spends on one block, in pieces."""
+
+    __slots__ = ("_cpu_ns", "_wall_ns", "cpu_ns", "wall_ns")
+
+    def __init__(self) -> None:
+        self.cpu_ns = self.wall_ns = self._cpu_ns = self._wall_ns = 0
+
+    def __enter__(self) -> None:
+        self._cpu_ns, self._wall_ns = time.process_time_ns(), time.perf_counter_ns()
+
+    def __exit__(self, *_: object) -> None:
+        self.cpu_ns += time.process_time_ns() - self._cpu_ns
+        self.wall_ns += time.perf_counter_ns() - self._wall_ns
+
+
+class Job:
+    """A block on its way through the lead."""
+
+    def __init__(self, block: ExecutionInput, reason: str | None, plan: Plan | None, executors: list[int]) -> None:
+        self.block = block
+        self.reason = reason  # why it runs as one unit; None: as planned
+        self.plan = plan
+        self.executors = executors  # the others, in the order of the plan's shares after the lead's
+        self.clock = _Clock()
+        self.sent: list[_Sent] = []
+        self.lost = 0
+        self.own: ShareOutcome | None = None
+        self.result: Result | None = None
+        self.reexecuted = self.conflicts = 0
+        self.busy_us: list[int] = []
+        self.share_cpu_us = self.plan_us = self.validate_us = 0
+        self.imbalance = 0.0  # how much longer the others took than the lead, as a part of running all of it alone
 
 
 class Lead:
@@ -80,7 +117,7 @@ class Lead:
         base: BaseState,
         machine: Machine,
         chain: ChainContext,
-        predictor: Predictor,
+        planner: Planner,
         governor: Governor,
         progress: Progress,
         executors: int,
@@ -90,14 +127,15 @@ class Lead:
         self._base = base
         self._machine = machine
         self._chain = chain
-        self._predictor = predictor
+        self._planner = planner
         self._governor = governor
         self._progress = progress
         self._executors = executors
         self._lost = lost
         self._attached: dict[int, _Attached] = {}
+        self._requests = 0  # shares sent so far
         self._overlays: deque[Overlay] = deque()  # executed heights above the lead's snapshot
-        self._gas: dict[tuple[bytes, str], int] = {}
+        self._roots: dict[int, bytes] = {}  # of these heights, once sealed
 
     @property
     def height(self) -> int:
@@ -115,7 +153,21 @@ class Lead:
         """Take the write sets of heights that a lead before this one executed."""
         self._base.refresh()
         for overlay in overlays:
-            self._append(overlay)
+            if overlay.height > self._base.snapshot_height:
+                self._advance(overlay, dict(unpack_writes(overlay.writes)))
+                self._roots[overlay.height] = overlay.state_root
+
+    def discard(self, height: int) -> None:
+        """Forget executed heights from `height` on; the next block is of that height again.
+
+        Raises:
+            InvariantError: it is stored already.
+        """
+        self._base.discard(height)
+        while self._overlays and self._overlays[-1].height >= height:
+            self._roots.pop(self._overlays.pop().height, None)
+        for attached in self._attached.values():
+            attached.height = min(attached.height, height - 1)
 
     def execute(self, block: ExecutionInput, *, attempt: int = 1) -> ExecutionOutput:
         """The output of `block`; from then on the state is the one after it.
@@ -123,157 +175,203 @@ class Lead:
         Raises:
             InvariantError: not the next height, or a promise broke on validated reads; the node stops.
         """
-        self._base.refresh()
-        while self._overlays and self._overlays[0].height <= self._base.snapshot_height:
-            self._overlays.popleft()
-        if block.height != self._base.height + 1:
-            raise InvariantError(f"asked to execute height {block.height} on the state after {self._base.height}")
-        start_ns = time.perf_counter_ns()
-        count = len(block.transactions)
+        job = self.plan(block, attempt=attempt)
+        self.dispatch(job)
+        self.run(job)
+        self.finish(job)
+        return self.seal(job)
+
+    # --- the steps of a block ---
+
+    def plan(self, block: ExecutionInput, *, attempt: int = 1) -> Job:
+        """Decide how to run it. The block before it may not be finished."""
+        self._progress.enter(block.height, POSITION_NONE)
+        executors = sorted(self._attached)
         reason = "retry" if attempt > 1 else None
         if reason is None:
-            reason = self._governor.before(transactions=count, executors=1 + len(self._attached))
-        output, writes = self._serially(block, reason) if reason is not None else self._planned(block)
-        self._base.append(block.height, writes)
-        self._overlays.append(Overlay(height=block.height, writes=output.writes))
-        wall_ns = time.perf_counter_ns() - start_ns
-        self._governor.observe(output.stats, transactions=count, gas_used=output.gas_used, wall_ns=wall_ns)
-        return output
+            reason = self._governor.before(transactions=len(block.transactions), executors=1 + len(executors))
+        job = Job(block, reason, None, executors)
+        if reason is None:
+            start_ns = time.perf_counter_ns()
+            with job.clock:
+                job.plan = self._planner.plan(
+                    block, base=self._base, executors=1 + len(executors), head_start=self._governor.head_start
+                )
+                job.reason = self._governor.planned(job.plan)
+            job.plan_us = (time.perf_counter_ns() - start_ns) // 1000
+        return job
 
-    def _append(self, overlay: Overlay) -> None:
-        if overlay.height > self._base.height:
-            self._base.append(overlay.height, unpack_writes(overlay.writes))
-        if overlay.height > self._base.snapshot_height:
-            self._overlays.append(overlay)
+    def dispatch(self, job: Job) -> None:
+        """Send the others' shares; the block before it has been finished.
 
-    def _serially(self, block: ExecutionInput, reason: str, calls: Sequence[Call] = ()) -> Executed:
-        return execute_serially(
-            block,
-            base=self._base,
-            machine=self._machine,
-            chain=self._chain,
-            progress=self._progress,
-            reason=reason,
-            calls=calls,
-        )
+        Raises:
+            InvariantError: not the next height.
+        """
+        self._base.refresh()
+        while self._overlays and self._overlays[0].height <= self._base.snapshot_height:
+            self._roots.pop(self._overlays.popleft().height, None)
+        if job.block.height != self._base.height + 1:
+            raise InvariantError(f"asked to execute height {job.block.height} on the state after {self._base.height}")
+        if job.reason is None and job.plan is not None:
+            with job.clock:
+                for index, positions in zip(job.executors, job.plan.shares[1:], strict=True):
+                    if positions:
+                        self._send(job, index, positions)
 
-    # --- the parallel way ---
+    def run(self, job: Job) -> None:
+        """Run the lead's own share, or the whole block as one unit."""
+        if job.reason is not None or job.plan is None:
+            with job.clock:
+                job.result = execute_serially(
+                    job.block, base=self._base, machine=self._machine, chain=self._chain, progress=self._progress
+                )
+            job.busy_us = [job.clock.wall_ns // 1000 - job.plan_us]
+            return
+        with job.clock:
+            own = job.plan.shares[0]
+            job.own = run_share([call_at(job.block, position) for position in own], own, **self._tools(job.block))
 
-    def _planned(self, block: ExecutionInput) -> Executed:
-        cpu_ns, start_ns = time.process_time_ns(), time.perf_counter_ns()
-        calls = [decode_call(raw) for raw in block.transactions]
-        executors = sorted(self._attached)
-        plan = self._plan(block, calls, 1 + len(executors))
-        reason = self._governor.planned(plan)
-        plan_us = (time.perf_counter_ns() - start_ns) // 1000
-        if reason is not None:
-            return self._serially(block, reason, calls)
-        own, sent, lost = self._dispatch(block, plan, executors)
+    def finish(self, job: Job) -> None:
+        """Collect and validate; from then on the state is the one after the block.
+
+        Raises:
+            InvariantError: a promise broke on validated reads; the node stops.
+        """
+        self._progress.enter(job.block.height, POSITION_NONE)
+        with job.clock:
+            if job.own is not None and job.plan is not None:
+                self._validate(job, job.plan, job.own)
+            assert job.result is not None
+            overlay = Overlay(height=job.block.height, state_root=b"", writes=job.result.packed_writes)
+            self._advance(overlay, job.result.writes)
+
+    def seal(self, job: Job) -> ExecutionOutput:
+        """The output; blocks are sealed in order."""
+        block, result = job.block, job.result
+        assert result is not None
+        with job.clock:
+            roots = roots_of(block, result, parent_state_root=self._root(block.height - 1))
+        self._roots[block.height] = roots.state
+        if job.own is None:
+            self._governor.observe_serial(
+                transactions=len(block.transactions), gas_used=result.gas_used, wall_ns=job.clock.wall_ns
+            )
+        elif not job.lost:
+            self._governor.observe_parallel(
+                transactions=len(block.transactions),
+                gas_used=result.gas_used,
+                wall_ns=job.clock.wall_ns,
+                reexecuted=job.reexecuted,
+                imbalance=job.imbalance,
+            )
+        return output_of(block, result, roots, self._stats(job))
+
+    # --- parts ---
+
+    def _tools(self, block: ExecutionInput) -> _Tools:
         context = self._chain.block(height=block.height, time_ms=block.time_ms)
-        tools: _Tools = {"base": self._base, "machine": self._machine, "context": context, "progress": self._progress}
-        outcome = run_share([calls[position] for position in own], own, **tools)
-        results = [ShareResult(own, outcome)]
-        busy_us = [0] * self._executors
-        busy_us[0] = outcome.busy_us
-        share_cpu_us = 0
-        for index, positions in sent:
-            answer = self._collect(index, positions, own_s=outcome.busy_us / 1e6)
-            if answer is None:
-                lost += 1
-                continue
-            results.append(ShareResult(positions, answer))
-            busy_us[index] = answer.busy_us
-            share_cpu_us += answer.cpu_us
-        validate_ns = time.perf_counter_ns()
-        validated = validate(calls, results, **tools)
-        self._learn(calls, results)
-        hashes = [call.hash for call in calls]
+        return {"base": self._base, "machine": self._machine, "context": context, "progress": self._progress}
 
-        def stats() -> ExecutionStats:
-            end_ns = time.perf_counter_ns()
-            return ExecutionStats(
-                mode="parallel",
-                reason="planned",
-                shards=plan.shards,
-                largest_shard=plan.largest_shard,
-                reexecuted=validated.reexecuted,
-                executors_lost=lost,
-                busy_us=tuple(busy_us),
-                plan_us=plan_us,
-                validate_us=(end_ns - validate_ns) // 1000,
-                cpu_us=(time.process_time_ns() - cpu_ns) // 1000 + share_cpu_us,
-            )
+    def _root(self, height: int) -> bytes:
+        """The state root after an executed height."""
+        return self._base.snapshot_root if height == self._base.snapshot_height else self._roots[height]
 
-        output = seal(
-            block,
-            hashes=hashes,
-            receipts=validated.receipts,
-            writes=validated.writes,
-            gas_used=validated.gas_used,
-            stats=stats,
+    def _advance(self, overlay: Overlay, writes: Writes) -> None:
+        self._base.append(overlay.height, writes)
+        self._overlays.append(overlay)
+
+    def _send(self, job: Job, index: int, positions: Sequence[int]) -> None:
+        """Send an executor its share, and the write sets it was not told of."""
+        block, attached = job.block, self._attached.get(index)
+        if attached is None:  # lost since the block was planned
+            job.lost += 1
+            return
+        self._requests += 1
+        request = RunShare(
+            number=self._requests,
+            told=attached.height,
+            height=block.height,
+            time_ms=block.time_ms,
+            overlays=tuple([overlay for overlay in self._overlays if overlay.height > attached.height]),
+            positions=array("i", positions).tobytes(),
+            hashes=b"".join(map(block.hash_at, positions)),
+            senders=b"".join(map(block.sender_at, positions)),
+            transactions=tuple([block.transactions[position] for position in positions]),
         )
-        return Executed(output, validated.writes)
+        try:
+            attached.link.send(request)
+        except ChannelLost as error:
+            self._drop(index, attached.link, str(error))
+            job.lost += 1
+            return
+        attached.height = block.height - 1
+        job.sent.append(_Sent(request.number, index, attached.link, positions))
 
-    def _plan(self, block: ExecutionInput, calls: Sequence[Call], executors: int) -> Plan:
-        table = self._predictor.predict(calls, base=self._base, height=block.height, time_ms=block.time_ms)
-        gas = self._gas
-        return make_plan(table, [gas.get((call.target, call.method), GAS_ESTIMATE) for call in calls], executors)
-
-    def _dispatch(
-        self, block: ExecutionInput, plan: Plan, executors: list[int]
-    ) -> tuple[list[int], list[_Sent], int]:
-        """Send the shares; (the lead's own positions, what was sent, executors lost). The lead takes the lightest."""
-        order = sorted(range(len(plan.shares)), key=plan.loads.__getitem__)
-        own = plan.shares[order[0]]
-        sent: list[_Sent] = []
-        lost = 0
-        for index, share in zip(executors, order[1:], strict=True):
-            positions = plan.shares[share]
-            if not positions:
+    def _validate(self, job: Job, plan: Plan, own: ShareOutcome) -> None:
+        ready_ns = time.monotonic_ns()
+        results = [ShareResult(plan.shares[0], own)]
+        job.busy_us = [0] * self._executors
+        job.busy_us[0] = own.busy_us
+        end_ns = 0
+        for sent in job.sent:
+            answer = self._collect(sent, own_s=own.busy_us / 1e6)
+            if answer is None:
+                job.lost += 1
                 continue
-            attached = self._attached[index]
-            request = RunShare(
-                height=block.height,
-                time_ms=block.time_ms,
-                overlays=tuple([overlay for overlay in self._overlays if overlay.height > attached.height]),
-                positions=array("i", positions).tobytes(),
-                transactions=tuple([block.transactions[position] for position in positions]),
-            )
-            try:
-                attached.link.send(request)
-            except ChannelLost as error:
-                self._drop(index, str(error))
-                lost += 1
-                continue
-            attached.height = block.height - 1
-            sent.append(_Sent(index, positions))
-        return own, sent, lost
+            results.append(ShareResult(sent.positions, answer))
+            job.busy_us[sent.executor] = answer.busy_us
+            job.share_cpu_us += answer.cpu_us
+            end_ns = max(end_ns, answer.end_ns)
+        start_ns = time.perf_counter_ns()
+        job.result, job.reexecuted = validate(
+            lambda position: call_at(job.block, position),
+            len(job.block.transactions),
+            results,
+            **self._tools(job.block),
+        )
+        job.validate_us = (time.perf_counter_ns() - start_ns) // 1000
+        job.conflicts = job.reexecuted + sum([result.outcome.conflicts for result in results])
+        if end_ns:
+            job.imbalance = (end_ns - ready_ns) / max(1000 * sum(job.busy_us), 1)
+        for positions, outcome in results:
+            self._planner.learn(plan, positions, outcome.gas)
 
-    def _collect(self, index: int, positions: list[int], *, own_s: float) -> ShareOutcome | None:
+    def _collect(self, sent: _Sent, *, own_s: float) -> ShareOutcome | None:
         """An executor's answer, or None if there is none to use. Who ran a transaction never shows in its result, so
         patience may be a matter of the clock."""
         try:
-            answer = self._attached[index].link.receive(timeout_s=PATIENCE_S + PATIENCE_FACTOR * own_s)
-            if is_well_formed(answer, positions):
+            answer = sent.link.receive(timeout_s=PATIENCE_S + PATIENCE_FACTOR * own_s)
+            if answer.number == sent.number and is_well_formed(answer, sent.positions):
                 return answer
-            reason = "the parts of its answer do not fit together"
+            reason = "its answer does not fit the question"
         except ChannelLost as error:
             reason = str(error)
-        self._drop(index, reason)
+        self._drop(sent.executor, sent.link, reason)
         return None
 
-    def _drop(self, index: int, reason: str) -> None:
-        self._attached.pop(index).link.close()
-        self._lost(index, reason)
+    def _drop(self, index: int, link: Link, reason: str) -> None:
+        link.close()
+        attached = self._attached.get(index)
+        if attached is not None and attached.link is link:
+            del self._attached[index]
+            self._lost(index, reason)
 
-    def _learn(self, calls: Sequence[Call], results: Sequence[ShareResult]) -> None:
-        """Correct the gas estimates from a sample."""
-        estimates = self._gas
-        if len(estimates) > METHODS_MAX:
-            estimates.clear()
-        for positions, outcome in results:
-            for at in range(0, len(positions), GAS_SAMPLE):
-                call = calls[positions[at]]
-                name = (call.target, call.method)
-                known = estimates.get(name, outcome.gas[at])
-                estimates[name] = max(known + (outcome.gas[at] - known) // 4, 1)
+    def _stats(self, job: Job) -> ExecutionStats:
+        count, plan = len(job.block.transactions), job.plan
+        planned = plan is not None and job.reason is None
+        return ExecutionStats(
+            mode="parallel" if planned else "serial",
+            reason=job.reason or "planned",
+            shards=plan.shards if plan is not None else min(count, 1),
+            largest_shard=plan.largest_shard if plan is not None else count,
+            shard_sizes=plan.shard_sizes if plan is not None else (count,) * min(count, 1),
+            conflicts_predicted=plan.conflicts if plan is not None else 0,
+            conflicts_actual=job.conflicts,
+            reexecuted=job.reexecuted,
+            executors_lost=job.lost,
+            busy_us=tuple(job.busy_us),
+            plan_us=job.plan_us,
+            validate_us=job.validate_us,
+            wall_us=job.clock.wall_ns // 1000,
+            cpu_us=job.clock.cpu_ns // 1000 + job.share_cpu_us,
+        )

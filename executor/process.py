@@ -88,9 +88,14 @@ class ExecutorProcess:
 
 
 def _environment() -> dict[str, str]:
-    """The node's, plus the folder this package was imported from."""
+    """The node's, plus the folder this package was imported from; numeric libraries are to start no threads, which the
+    sandbox would refuse."""
     known = os.environ.get("PYTHONPATH")
-    return {**os.environ, "PYTHONPATH": str(_ROOT) + (os.pathsep + known if known else "")}
+    return {
+        **os.environ,
+        **dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
+        "PYTHONPATH": str(_ROOT) + (os.pathsep + known if known else ""),
+    }
 
 
 def _shared_file() -> IO[bytes]:

@@ -1,6 +1,6 @@
 """What the node, the lead and the other executors say to each other, and the frames that carry it.
 
-    node -> lead        Setup, CatchUp, ExecuteBlock                lead -> node      Ready, ExecutorLost, BlockDone
+    node -> lead        Setup, CatchUp, ExecuteBlock, Discard       lead -> node      Ready, ExecutorLost, BlockDone
     lead -> executor    RunShare (its Setup comes from the node)    executor -> lead  ShareOutcome
     node -> query       Setup, RunQuery                             query -> node     Ready, QueryDone
 
@@ -12,6 +12,7 @@ two processes ever wait for each other to read.
 
 from __future__ import annotations
 
+import select
 import socket
 import struct
 import time
@@ -39,14 +40,16 @@ class Setup(Record, frozen=True, kw_only=True, tag=1):
     index: int
     executors: int
     mode: str
+    predictor: str  # "summary"; for tests and benchmarks "empty", "everything", "random"
     state_path: str
     chain: ChainContext
 
 
 class Overlay(Record, frozen=True, kw_only=True):
-    """The write set of an executed height, as `ExecutionOutput.writes`."""
+    """The write set of an executed height, as `ExecutionOutput.writes`, and the state root after it."""
 
     height: int
+    state_root: bytes
     writes: bytes
 
 
@@ -64,12 +67,19 @@ class ExecuteBlock(Record, frozen=True, kw_only=True, tag=3):
 
 
 class RunShare(Record, frozen=True, kw_only=True, tag=4):
-    """One executor's transactions of a block and the write sets it has not been told of."""
+    """One executor's transactions of a block and the write sets it has not been told of.
 
+    `number` comes back with the answer. What the executor was told of heights above `told` is void: they were discarded.
+    """
+
+    number: int
+    told: int
     height: int
     time_ms: int
     overlays: tuple[Overlay, ...]
     positions: bytes  # int32 each, ascending
+    hashes: bytes  # 32 each
+    senders: bytes  # 20 each
     transactions: tuple[bytes, ...]
 
 
@@ -100,11 +110,17 @@ class Failed(Record, frozen=True, kw_only=True, tag=9):
     reason: str
 
 
+class Discard(Record, frozen=True, kw_only=True, tag=11):
+    """Forget executed heights from this one on; none of them is stored."""
+
+    height: int
+
+
 class QueryDone(Record, frozen=True, kw_only=True, tag=10):
     output: QueryOutput
 
 
-Request: TypeAlias = Setup | CatchUp | ExecuteBlock | RunShare | RunQuery
+Request: TypeAlias = Setup | CatchUp | ExecuteBlock | Discard | RunShare | RunQuery
 Reply: TypeAlias = Ready | ExecutorLost | BlockDone | Failed | QueryDone
 
 _requests: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
@@ -163,6 +179,10 @@ class Channel:
             self._socket.sendall(frame_of(message))
         except OSError as error:
             raise ChannelLost(f"send: {error or type(error).__name__}") from None
+
+    def is_readable(self) -> bool:
+        """True if a frame has begun to arrive, or the other end is gone."""
+        return bool(select.select([self._socket], [], [], 0)[0])
 
     def receive(self, *, timeout_s: float | None = None) -> bytes:
         """The next frame's body. Raises ChannelLost: the other end is gone, or no whole frame came in time."""

@@ -6,10 +6,12 @@ import time
 from array import array
 from collections.abc import Iterable, Sequence
 from itertools import chain
+from operator import le
 
 from chain.errors import InvariantError
+from chain.model.merkle import leaf_hashes, write_leaves
 from contracts.runtime import BlockContext, Machine
-from executor.outcome import POSITION_NONE, ShareOutcome
+from executor.outcome import ShareOutcome
 from executor.state import BaseState, TrackedState
 from executor.transactions import Call, Progress, run_call
 
@@ -22,6 +24,7 @@ def run_share(
     machine: Machine,
     context: BlockContext,
     progress: Progress,
+    number: int = 0,
 ) -> ShareOutcome:
     """What `calls`, which stand at these ascending positions of the block, did on the base state and on each other.
 
@@ -32,41 +35,51 @@ def run_share(
     state = TrackedState(base)
     receipts: list[bytes] = []
     gas: list[int] = []
-    write_keys: list[bytes] = []
-    write_values: list[bytes | None] = []
-    write_counts = array("i")
     for position, call in zip(positions, calls, strict=True):
         progress.enter(context.height, position)
-        state.begin()
         try:
             receipt, outcome = run_call(machine, state, context, call)
+            state.commit(outcome)
         except (InvariantError, MemoryError, RecursionError):
             state.abandon()
             receipts.append(b"")
             gas.append(0)
-            write_counts.append(0)
             continue
-        writes = outcome.writes
-        state.commit(position, writes.items())
         receipts.append(receipt)
         gas.append(outcome.gas_used)
-        write_keys.extend(writes)
-        write_values.extend(writes.values())
-        write_counts.append(len(writes))
+    keys, values, refs = _by_key(state.write_keys, state.write_values)
+    leaves = write_leaves(list(dict(zip(keys, values, strict=True)).items()))  # the latest of equal keys wins
     return ShareOutcome(
         receipts=tuple(receipts),
+        receipt_hashes=tuple(leaf_hashes(receipts)),
         gas=tuple(gas),
-        read_keys=state.read_keys(),
-        read_counts=state.read_counts.tobytes(),
-        read_refs=state.read_refs.tobytes(),
-        read_versions=state.read_versions.tobytes(),
+        read_keys=tuple(state.read_keys),
+        read_marks=state.read_marks.tobytes(),
         scans=tuple(state.scans),
-        write_keys=tuple(write_keys),
-        write_values=tuple(write_values),
-        write_counts=write_counts.tobytes(),
+        write_keys=keys,
+        write_values=values,
+        write_counts=state.write_counts.tobytes(),
+        write_refs=refs.tobytes(),
+        adds=tuple(state.adds),
+        conflicts=state.conflicts,
+        leaves=tuple(leaves),
+        leaf_hashes=tuple(leaf_hashes(leaves)),
+        number=number,
         busy_us=(time.perf_counter_ns() - start_ns) // 1000,
         cpu_us=(time.process_time_ns() - cpu_ns) // 1000,
+        end_ns=time.monotonic_ns(),
     )
+
+
+def _by_key(
+    keys: list[bytes], values: list[bytes | None]
+) -> tuple[tuple[bytes, ...], tuple[bytes | None, ...], array[int]]:
+    """Writes ascending by key, equal keys in the order they came; and where each write has gone."""
+    order = sorted(range(len(keys)), key=keys.__getitem__)
+    refs = array("i", bytes(4 * len(order)))
+    for place, index in enumerate(order):
+        refs[index] = place
+    return tuple([keys[index] for index in order]), tuple([values[index] for index in order]), refs
 
 
 def integers(data: bytes) -> array[int]:
@@ -83,18 +96,21 @@ def integers(data: bytes) -> array[int]:
 def is_well_formed(share: ShareOutcome, positions: Sequence[int]) -> bool:
     """True if the parts of an answer fit together and to what was asked, so that validation cannot stumble over it."""
     try:
-        counts, refs, versions, written = (
-            integers(data) for data in (share.read_counts, share.read_refs, share.read_versions, share.write_counts)
+        read_marks, write_counts, write_refs = (
+            integers(data) for data in (share.read_marks, share.write_counts, share.write_refs)
         )
     except ValueError:
         return False
-    count = len(positions)
+    count, writes = len(positions), len(share.write_keys)
     return (
-        len(share.receipts) == len(share.gas) == len(counts) == len(written) == count
-        and min(chain(counts, written, share.gas), default=0) >= 0
-        and sum(counts) == len(refs) == len(versions)
-        and sum(written) == len(share.write_keys) == len(share.write_values)
-        and (not refs or (min(refs) >= 0 and max(refs) < len(share.read_keys)))
-        and (not versions or min(versions) >= POSITION_NONE)
-        and all(0 <= index < count for index, _, _ in share.scans)
+        len(share.receipts) == len(share.receipt_hashes) == len(share.gas) == count
+        and len(read_marks) == len(write_counts) == count
+        and min(chain(write_counts, share.gas), default=0) >= 0
+        and all(map(le, chain((0,), read_marks), chain(read_marks, (len(share.read_keys),))))
+        and (read_marks[-1] if count else 0) == len(share.read_keys)
+        and sum(write_counts) == len(share.write_values) == writes
+        and sorted(write_refs) == list(range(writes))
+        and all(0 <= index < count for index, _ in share.scans)
+        and all(0 <= index < count for index, *_ in share.adds)
+        and len(share.leaves) == len(share.leaf_hashes) == len(set(share.write_keys))
     )

@@ -10,15 +10,20 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Iterable, Mapping
-from typing import Final, Protocol
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol, TypeAlias
 
 from chain.errors import InvariantError
 from chain.model.block import WriteSet
-from executor.outcome import POSITION_NONE
+from contracts.runtime import Outcome, settle
 
 CACHE_BYTES_MAX: Final = 64 * 1024 * 1024  # values of the base state kept in memory, a process
 CACHE_ENTRY_BYTES: Final = 150  # what Python adds to a key and its value
+
+_WORD: Final = 2**63 - 1
+ALL_ROWS: Final = 2**40  # a scan without a limit
+
+Writes: TypeAlias = Mapping[bytes, bytes | None]
 
 _MISSING: Final = b"\x00missing"  # told apart by identity; no value of the state is this object
 
@@ -32,7 +37,11 @@ class Reader(Protocol):
 
     def get(self, key: bytes) -> bytes | None: ...
 
-    def scan(self, prefix: bytes) -> list[tuple[bytes, bytes]]: ...
+    def scan(self, prefix: bytes, limit: int | None = None) -> list[tuple[bytes, bytes]]: ...
+
+    def state_root(self) -> bytes:
+        """The state root at the snapshot's height."""
+        ...
 
     def close(self) -> None: ...
 
@@ -71,13 +80,19 @@ class PrefixIndex:
         self._sorted = None
 
 
-def merge_scan(below: list[tuple[bytes, bytes]], changes: WriteSet) -> list[tuple[bytes, bytes]]:
-    """A scan's result with later changes under the same prefix laid over it, ascending by key."""
+def merge_scan(
+    below: Callable[[bytes, int], list[tuple[bytes, bytes]]], prefix: bytes, limit: int, changes: WriteSet
+) -> list[tuple[bytes, bytes]]:
+    """The first `limit` pairs under `prefix`, ascending, of a scan with later changes under it laid over.
+
+    As many more are asked of the scan below as there are changes, for each of them may delete one.
+    """
+    rows = below(prefix, limit + len(changes))
     if not changes:
-        return below
-    merged: dict[bytes, bytes | None] = dict(below)
+        return rows
+    merged: dict[bytes, bytes | None] = dict(rows)
     merged.update(changes)
-    return sorted((key, value) for key, value in merged.items() if value is not None)
+    return sorted((key, value) for key, value in merged.items() if value is not None)[:limit]
 
 
 class BaseState:
@@ -88,10 +103,10 @@ class BaseState:
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
-        self._overlay: dict[bytes, tuple[int, bytes | None]] = {}  # the last writer among unstored heights
-        self._heights: deque[tuple[int, list[bytes]]] = deque()  # unstored heights, ascending, with the keys they wrote
-        self._index = PrefixIndex(self._overlay)
-        self._cache: dict[bytes, bytes | None] = {}  # values as of `height`; overlay and snapshot say the same
+        self._layers: deque[tuple[int, Writes]] = deque()  # unstored heights, ascending, with what they wrote
+        self._merged: dict[bytes, bytes | None] = {}  # all layers; made at the first scan after a change
+        self._index = PrefixIndex(self._merged)
+        self._cache: dict[bytes, bytes | None] = {}  # values as of `height`; layers and snapshot say the same
         self._cache_bytes = 0
         self.snapshot_height = reader.refresh()
         self.height = self.snapshot_height
@@ -103,59 +118,97 @@ class BaseState:
             raise InvariantError(f"state snapshot went back from height {self.snapshot_height} to {snapshot}")
         self.snapshot_height = snapshot
         if snapshot > self.height:  # blocks this process was not told of, because others executed and stored them
-            self._overlay.clear()
-            self._heights.clear()
-            self._index.reset()
+            self._layers.clear()
             self._forget_cache()
             self.height = snapshot
-        while self._heights and self._heights[0][0] <= snapshot:
-            height, keys = self._heights.popleft()
-            for key in keys:
-                if self._overlay[key][0] == height:
-                    del self._overlay[key]
-            self._index.reset()
+            self._changed()
+        while self._layers and self._layers[0][0] <= snapshot:
+            self._layers.popleft()
+            self._changed()
         return snapshot
 
-    def append(self, height: int, writes: WriteSet) -> None:
-        """Lay the write set of an executed block on top; a height that is already in is ignored.
+    def append(self, height: int, writes: Writes) -> None:
+        """Lay the write set of an executed block on top; a height that the snapshot holds is ignored.
+
+        A height that was executed before is executed again because it was discarded: it takes the place of the old one
+        and of everything above it.
 
         Raises:
             InvariantError: heights between were never told.
         """
-        if height <= self.height:
+        if height <= self.snapshot_height:
             return
+        if height <= self.height:
+            self.discard(height)
         if height != self.height + 1:
             raise InvariantError(f"write set of height {height} on top of height {self.height}")
-        self._overlay.update([(key, (height, value)) for key, value in writes])
-        self._heights.append((height, [key for key, _ in writes]))
-        self._index.reset()
+        self._layers.append((height, writes))
         self._cache.update(writes)
-        self._charge(len(writes) * CACHE_ENTRY_BYTES + sum([len(value) for _, value in writes if value is not None]))
+        self._charge(len(writes) * CACHE_ENTRY_BYTES + sum(map(len, filter(None, writes.values()))))
         self.height = height
+        self._changed()
+
+    def discard(self, height: int) -> None:
+        """Forget the write sets of `height` and everything above.
+
+        Raises:
+            InvariantError: `height` is stored.
+        """
+        if height <= self.snapshot_height:
+            raise InvariantError(f"asked to discard height {height}; the state is stored up to {self.snapshot_height}")
+        if height > self.height:
+            return
+        while self._layers and self._layers[-1][0] >= height:
+            _, writes = self._layers.pop()
+            for key in writes:
+                self._cache.pop(key, None)
+        self.height = height - 1
+        self._changed()
 
     @property
-    def overlay_size(self) -> int:
-        """Keys held for heights that are not stored yet."""
-        return len(self._overlay)
+    def snapshot_root(self) -> bytes:
+        """The state root at `snapshot_height`."""
+        return self._reader.state_root()
+
+    @property
+    def unstored_heights(self) -> int:
+        """Heights that are held because the snapshot lacks them."""
+        return len(self._layers)
 
     def get(self, key: bytes) -> bytes | None:
         value = self._cache.get(key, _MISSING)
         if value is not _MISSING:
             return value
-        entry = self._overlay.get(key)
-        value = self._reader.get(key) if entry is None else entry[1]
+        for _, writes in reversed(self._layers):
+            value = writes.get(key, _MISSING)
+            if value is not _MISSING:
+                break
+        else:
+            value = self._reader.get(key)
         self._cache[key] = value
         self._charge(CACHE_ENTRY_BYTES + len(key) + (0 if value is None else len(value)))
         return value
 
-    def scan(self, prefix: bytes) -> list[tuple[bytes, bytes]]:
-        """Every (key, value) under `prefix`, ascending."""
-        overlay = self._overlay
-        below = self._reader.scan(prefix)
-        return merge_scan(below, [(key, overlay[key][1]) for key in self._index.under(prefix)]) if overlay else below
+    peek = get  # nothing is recorded here
+
+    def scan(self, prefix: bytes, limit: int = ALL_ROWS) -> list[tuple[bytes, bytes]]:
+        """The first `limit` pairs under `prefix`, ascending."""
+        if not self._layers:
+            return self._reader.scan(prefix, limit)
+        merged = self._merged
+        if not merged:
+            for _, writes in self._layers:
+                merged.update(writes)
+        return merge_scan(
+            self._reader.scan, prefix, limit, [(key, merged[key]) for key in self._index.under(prefix)]
+        )
 
     def close(self) -> None:
         self._reader.close()
+
+    def _changed(self) -> None:
+        self._merged.clear()
+        self._index.reset()
 
     def _charge(self, size: int) -> None:
         self._cache_bytes += size
@@ -181,10 +234,15 @@ class BlockState:
         value = self._entries.get(key, _MISSING)
         return self._base.get(key) if value is _MISSING else value
 
-    def scan(self, prefix: bytes) -> list[tuple[bytes, bytes]]:
+    peek = get  # nothing is recorded here
+
+    def scan(self, prefix: bytes, limit: int = ALL_ROWS) -> list[tuple[bytes, bytes]]:
         entries = self._entries
-        below = self._base.scan(prefix)
-        return merge_scan(below, [(key, entries[key]) for key in self._index.under(prefix)]) if entries else below
+        if not entries:
+            return self._base.scan(prefix, limit)
+        return merge_scan(
+            self._base.scan, prefix, limit, [(key, entries[key]) for key in self._index.under(prefix)]
+        )
 
     def keys_under(self, prefix: bytes) -> list[bytes]:
         """Keys under `prefix` that the block wrote or deleted so far, ascending."""
@@ -204,72 +262,86 @@ class BlockState:
             self._index.add(key)
         self._entries[key] = value
 
-    def write_set(self) -> WriteSet:
-        """What the block wrote so far, ascending by key."""
-        return sorted(self._entries.items())
+    def written(self) -> Writes:
+        """What the block wrote so far."""
+        return self._entries
 
 
 class TrackedState:
     """One executor's view of a block, in which only its own transactions have written.
 
-    Reads go to flat arrays that become a `ShareOutcome`; `begin` opens a transaction, `commit` or `abandon` ends it.
+    Everything goes to flat lists that become a `ShareOutcome`; `commit` or `abandon` ends each transaction.
     """
 
     __slots__ = (
-        "_base", "_entries", "_index", "_mark", "_refs", "_scan_mark", "_transaction", "read_counts", "read_refs",
-        "read_versions", "scans",
+        "_base_get", "_base_scan", "_index", "_note", "_values", "adds", "conflicts", "read_keys", "read_marks", "scans",
+        "write_counts", "write_keys", "write_values",
     )  # fmt: skip
 
     def __init__(self, base: BaseState) -> None:
-        self._base = base
-        self._entries: dict[bytes, tuple[int, bytes | None]] = {}  # key -> (position of the writer, value)
-        self._index = PrefixIndex(self._entries)
-        self._refs: dict[bytes, int] = {}
-        self._mark = self._scan_mark = 0
-        self._transaction = POSITION_NONE
-        self.read_counts = array("i")
-        self.read_refs = array("i")
-        self.read_versions = array("i")
-        self.scans: list[tuple[int, bytes, tuple[tuple[bytes, int], ...]]] = []
-
-    def begin(self) -> None:
-        self._transaction += 1
-        self._mark = len(self.read_refs)
-        self._scan_mark = len(self.scans)
+        self._base_get, self._base_scan = base.get, base.scan
+        self._values: dict[bytes, bytes | None] = {}  # what the share wrote so far
+        self._index = PrefixIndex(self._values)
+        self.read_keys: list[bytes] = []
+        self.read_marks = array("i")  # where the reads of each transaction end
+        self._note = self.read_keys.append
+        self.scans: list[tuple[int, bytes]] = []
+        self.write_keys: list[bytes] = []  # in the order of the transactions
+        self.write_values: list[bytes | None] = []
+        self.write_counts = array("i")
+        self.adds: list[tuple[int, bytes, int | None, int, int]] = []
+        self.conflicts = 0  # reads and scans that found what an earlier transaction of the share wrote
 
     def get(self, key: bytes) -> bytes | None:
-        refs = self._refs
-        self.read_refs.append(refs.setdefault(key, len(refs)))
-        entry = self._entries.get(key)
-        if entry is None:
-            self.read_versions.append(POSITION_NONE)
-            return self._base.get(key)
-        self.read_versions.append(entry[0])
-        return entry[1]
+        self._note(key)
+        value = self._values.get(key, _MISSING)
+        if value is _MISSING:
+            return self._base_get(key)
+        self.conflicts += 1
+        return value
 
-    def scan(self, prefix: bytes) -> list[tuple[bytes, bytes]]:
-        entries = self._entries
-        touched = self._index.under(prefix) if entries else []
-        self.scans.append((self._transaction, prefix, tuple([(key, entries[key][0]) for key in touched])))
-        return merge_scan(self._base.scan(prefix), [(key, entries[key][1]) for key in touched])
+    def peek(self, key: bytes) -> bytes | None:
+        """The value as far as this executor knows; for adds, which record what must hold of it instead."""
+        value = self._values.get(key, _MISSING)
+        return self._base_get(key) if value is _MISSING else value
 
-    def commit(self, position: int, writes: Iterable[tuple[bytes, bytes | None]]) -> None:
-        """End the transaction that stands at `position` of the block; the next ones see its writes."""
-        self.read_counts.append(len(self.read_refs) - self._mark)
-        entries, index = self._entries, self._index
-        active = index.active
-        for key, value in writes:
-            if active and key not in entries:
-                index.add(key)
-            entries[key] = (position, value)
+    def scan(self, prefix: bytes, limit: int = ALL_ROWS) -> list[tuple[bytes, bytes]]:
+        values = self._values
+        touched = self._index.under(prefix) if values else []
+        self.scans.append((len(self.read_marks), prefix))
+        self.conflicts += bool(touched)
+        return merge_scan(self._base_scan, prefix, limit, [(key, values[key]) for key in touched])
+
+    def commit(self, outcome: Outcome) -> None:
+        """End a transaction; the next ones see its writes."""
+        writes = self._settle(outcome) if outcome.adds else outcome.writes
+        if self._index.active:
+            for key in writes:
+                if key not in self._values:
+                    self._index.add(key)
+        self._values.update(writes)
+        self.write_keys.extend(writes)
+        self.write_values.extend(writes.values())
+        self.write_counts.append(len(writes))
+        self.read_marks.append(len(self.read_keys))
+
+    def _settle(self, outcome: Outcome) -> dict[bytes, bytes | None]:
+        """The writes with adds at the value known here, each noted so that it can be put right."""
+        writes = settle(outcome, self.peek)
+        for key, (delta, low, high) in outcome.adds.items():
+            if (delta is None or -_WORD < delta < _WORD) and low <= _WORD and high >= -_WORD:
+                # A narrower interval than the true one is safe: the transaction runs again if the value is outside.
+                self.adds.append((len(self.read_marks), key, delta, max(low, -_WORD), min(high, _WORD)))
+            else:
+                self.get(key)  # too wide or too far out for a message: an ordinary read and write
+        return writes
 
     def abandon(self) -> None:
-        """End the transaction as if it had never run."""
-        del self.read_refs[self._mark :]
-        del self.read_versions[self._mark :]
-        del self.scans[self._scan_mark :]
-        self.read_counts.append(0)
-
-    def read_keys(self) -> tuple[bytes, ...]:
-        """Distinct keys read, in the order that `read_refs` counts them."""
-        return tuple(self._refs)
+        """End a transaction as if it had never run."""
+        transaction = len(self.read_marks)
+        del self.read_keys[self.read_marks[-1] if transaction else 0 :]
+        for kept in (self.scans, self.adds):
+            while kept and kept[-1][0] == transaction:
+                kept.pop()
+        self.read_marks.append(len(self.read_keys))
+        self.write_counts.append(0)

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import lru_cache
+from collections.abc import Sequence
 from typing import Final, NamedTuple, Protocol
 
 import msgpack
 import msgspec
 
 from chain.codec import Record, encode
-from chain.crypto import address_of
-from chain.errors import BadInput, InvariantError
-from chain.model.block import Receipt, WriteSet
-from chain.model.merkle import chain_state_root, merkle_root, write_leaves
-from chain.model.transaction import TransactionBody, transaction_hash
+from chain.errors import InvariantError
+from chain.model.block import Receipt
+from chain.model.merkle import chain_state_root, leaf_hashes, root_of_hashes, write_leaves
+from chain.model.transaction import TransactionBody
 from contracts.runtime import BlockContext, Machine, Outcome
 from contracts.runtime import State as MachineState
 from executor.outcome import ExecutionInput, ExecutionOutput, ExecutionStats
-
-SENDERS_MAX: Final = 65_536  # addresses of public keys remembered, a process
+from executor.state import Writes
 
 _split = msgspec.msgpack.Decoder(tuple[bytes, bytes]).decode
 _body = msgspec.msgpack.Decoder(TransactionBody).decode
-_sender_of = lru_cache(maxsize=SENDERS_MAX)(address_of)
 _array_header = msgpack.Packer().pack_array_header
 
 
@@ -63,19 +59,27 @@ class Progress(Protocol):
     def enter(self, height: int, position: int) -> None: ...
 
 
-def decode_call(raw: bytes) -> Call:
+def decode_call(raw: bytes, transaction_hash: bytes, sender: bytes) -> Call:
     """The call in a raw transaction that was checked before it was ordered, so its encoding is not checked again.
 
     Raises:
         InvariantError: it was not checked.
     """
     try:
-        body_bytes, _ = _split(raw)
-        body = _body(body_bytes)
-        sender = _sender_of(body.scheme, body.public_key)
-    except (msgspec.DecodeError, BadInput) as error:
+        body = _body(_split(raw)[0])
+    except msgspec.DecodeError as error:
         raise InvariantError(f"an ordered transaction does not decode: {error}") from error
-    return Call(transaction_hash(body_bytes), sender, body.target, body.method, body.arguments, body.gas_limit)
+    return Call(transaction_hash, sender, body.target, body.method, body.arguments, body.gas_limit)
+
+
+def call_at(block: ExecutionInput, position: int) -> Call:
+    """The call of one transaction of a block."""
+    return decode_call(block.transactions[position], block.hash_at(position), block.sender_at(position))
+
+
+def calls_of(block: ExecutionInput) -> list[Call]:
+    """The calls of a block, in order."""
+    return [call_at(block, position) for position in range(len(block.transactions))]
 
 
 def run_call(machine: Machine, state: MachineState, block: BlockContext, call: Call) -> tuple[bytes, Outcome]:
@@ -107,24 +111,54 @@ def run_call(machine: Machine, state: MachineState, block: BlockContext, call: C
     return encode(receipt), outcome
 
 
-def seal(
-    block: ExecutionInput,
-    *,
-    hashes: Sequence[bytes],
-    receipts: Sequence[bytes],
-    writes: WriteSet,
-    gas_used: int,
-    stats: Callable[[], ExecutionStats],
-) -> ExecutionOutput:
-    """The output of a block with its roots; `writes` ascending by key; `stats` is asked when all else is done."""
-    leaves = write_leaves(writes)
+class Result(NamedTuple):
+    """What a block did, with the Merkle leaf hashes that its roots are made of."""
+
+    receipts: list[bytes]
+    receipt_hashes: list[bytes]
+    gas_used: int
+    writes: Writes  # in any order
+    packed_writes: bytes  # ascending by key: what `chain.model.merkle.pack_writes` gives
+    leaf_hashes: list[bytes]  # of the write leaves, ascending by key
+
+    @classmethod
+    def of(cls, receipts: list[bytes], gas_used: int, writes: Writes) -> Result:
+        """The result of receipts in block order and what the block wrote."""
+        leaves = write_leaves(sorted(writes.items()))
+        return cls(receipts, leaf_hashes(receipts), gas_used, writes, join_leaves(leaves), leaf_hashes(leaves))
+
+
+def join_leaves(leaves: Sequence[bytes]) -> bytes:
+    """The packed write set that has these leaves."""
+    header: bytes = _array_header(len(leaves))
+    return header + b"".join(leaves)
+
+
+class Roots(NamedTuple):
+    """What a block's header commits to."""
+
+    transactions: bytes
+    receipts: bytes
+    state: bytes
+
+
+def roots_of(block: ExecutionInput, result: Result, *, parent_state_root: bytes) -> Roots:
+    hashes = block.hashes
+    return Roots(
+        transactions=root_of_hashes(leaf_hashes([hashes[at : at + 32] for at in range(0, len(hashes), 32)])),
+        receipts=root_of_hashes(result.receipt_hashes),
+        state=chain_state_root(parent_state_root, root_of_hashes(result.leaf_hashes)),
+    )
+
+
+def output_of(block: ExecutionInput, result: Result, roots: Roots, stats: ExecutionStats) -> ExecutionOutput:
     return ExecutionOutput(
         height=block.height,
-        transaction_root=merkle_root(hashes),
-        receipt_root=merkle_root(receipts),
-        state_root=chain_state_root(block.parent_state_root, merkle_root(leaves)),
-        gas_used=gas_used,
-        receipts=tuple(receipts),
-        writes=_array_header(len(leaves)) + b"".join(leaves),  # what `pack_writes` would give, from the packed pairs
-        stats=stats(),
+        transaction_root=roots.transactions,
+        receipt_root=roots.receipts,
+        state_root=roots.state,
+        gas_used=result.gas_used,
+        receipts=tuple(result.receipts),
+        writes=result.packed_writes,
+        stats=stats,
     )

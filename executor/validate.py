@@ -1,23 +1,25 @@
 """Validation in block order: what an executor saw must be what stood before the transaction, or it is run again.
 
 The fast way: if no executor read a key that another one wrote, each saw exactly the prefix it should have, because it
-ran its own transactions in block order. Otherwise every transaction is checked version by version, and one that does
-not hold is run at once on the exact prefix; that second run is the last, for nothing before it can change any more.
+ran its own transactions in block order; keys that several only added to are summed. Otherwise every transaction is
+checked version by version, and one that does not hold is run at once on the exact prefix; that second run is the last,
+for nothing before it can change any more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
-from chain.model.block import WriteSet
-from contracts.runtime import BlockContext, Machine
+from chain.model.merkle import leaf_hash, write_leaf
+from contracts.runtime import Add, BlockContext, Machine, integer_bytes, integer_of, settle
 from executor.outcome import POSITION_NONE, ShareOutcome
 from executor.share import integers
-from executor.state import BaseState, BlockState
-from executor.transactions import Call, Progress, run_call
+from executor.state import BaseState, BlockState, PrefixIndex
+from executor.transactions import Call, Progress, Result, join_leaves, run_call
 
-_RERUN: Final = -2  # the version of a value written by a second run is `_RERUN - position`
+_RERUN: Final = -2  # the version of a value that differs from what the first run had is `_RERUN - position`
 _ABSENT: Final = object()
 
 
@@ -29,16 +31,15 @@ class ShareResult(NamedTuple):
 
 
 class Validated(NamedTuple):
-    """What the block did: receipts in block order, writes ascending by key."""
+    """What the block did, and how many transactions ran a second time."""
 
-    receipts: list[bytes]
-    gas_used: int
-    writes: WriteSet
+    result: Result
     reexecuted: int
 
 
 def validate(
-    calls: Sequence[Call],
+    call_at: Callable[[int], Call],
+    count: int,
     results: Sequence[ShareResult],
     *,
     base: BaseState,
@@ -46,14 +47,16 @@ def validate(
     context: BlockContext,
     progress: Progress,
 ) -> Validated:
-    """The exact result of a block of `calls`, of which `results` cover all or some positions, each at most once.
+    """The exact result of a block of `count` transactions, of which `results` cover all or some positions, each at most
+    once. `call_at(position)` is asked for transactions that run again.
 
     Raises:
         InvariantError: a promise of ours broke on validated reads; the node stops.
     """
-    if is_undisturbed(len(calls), results):
-        return merge(len(calls), results)
-    cursors: list[_Cursor | None] = [None] * len(calls)
+    sums = undisturbed(count, results, base)
+    if sums is not None:
+        return Validated(merge(count, results, sums), 0)
+    cursors: list[_Cursor | None] = [None] * count
     for result in results:
         cursor = _Cursor(result.outcome)
         for position in result.positions:
@@ -61,75 +64,139 @@ def validate(
     prefix = _Prefix(base)
     receipts: list[bytes] = []
     gas_used = reexecuted = 0
-    for position, call in enumerate(calls):
-        found = cursors[position]
+    for position, found in enumerate(cursors):
         if found is not None:
-            receipt, gas = found.next()
+            receipt = found.next(position)
             if receipt and prefix.holds(found):
                 prefix.accept(position, found)
                 receipts.append(receipt)
-                gas_used += gas
+                gas_used += found.outcome.gas[found.index]
                 continue
         progress.enter(context.height, position)
-        receipt, outcome = run_call(machine, prefix.state, context, call)
-        prefix.correct(position, outcome.writes, {} if found is None else found.writes())
+        receipt, outcome = run_call(machine, prefix.state, context, call_at(position))
+        writes = settle(outcome, prefix.state.get)
+        prefix.correct(position, writes, {} if found is None else found.writes)
         receipts.append(receipt)
         gas_used += outcome.gas_used
         reexecuted += 1
-    return Validated(receipts, gas_used, prefix.state.write_set(), reexecuted)
+    return Validated(Result.of(receipts, gas_used, prefix.state.written()), reexecuted)
 
 
 # --- the fast way ---
 
 
-def is_undisturbed(count: int, results: Sequence[ShareResult]) -> bool:
-    """True if every transaction ran and no executor read or scanned what another one wrote."""
+def undisturbed(count: int, results: Sequence[ShareResult], base: BaseState) -> dict[bytes, bytes] | None:
+    """None if validation must go transaction by transaction. Else every transaction ran and saw what it should; the
+    result holds the sums of the keys that several executors added to.
+
+    Every transaction saw what it should if no executor read or scanned what another one wrote, and every add would
+    succeed wherever between the lowest and the highest sum the value may be at its position.
+    """
     if sum([len(result.positions) for result in results]) != count:
-        return False
+        return None
     if not all(all(result.outcome.receipts) for result in results):
-        return False
+        return None
     reads = [frozenset(result.outcome.read_keys) for result in results]
     writes = [frozenset(result.outcome.write_keys) for result in results]
     for reader, result in enumerate(results):
-        prefixes = tuple({prefix for _, prefix, _ in result.outcome.scans})
+        prefixes = tuple({prefix for _, prefix in result.outcome.scans})
         for writer, written in enumerate(writes):
             if writer == reader:
                 continue
             if not reads[reader].isdisjoint(written):
-                return False
+                return None
             if prefixes and any(key.startswith(prefixes) for key in written):
-                return False
-    return True
+                return None
+    adders = [frozenset([key for _, key, *_ in result.outcome.adds]) for result in results]
+    if not any(adders):
+        return {}
+    common = {
+        key
+        for adder, keys in enumerate(adders)
+        for writer, written in enumerate(writes)
+        if writer != adder
+        for key in keys & written
+    }
+    return _sums(common, results, base) if common else {}
 
 
-def merge(count: int, results: Sequence[ShareResult]) -> Validated:
+def _sums(keys: set[bytes], results: Sequence[ShareResult], base: BaseState) -> dict[bytes, bytes] | None:
+    """The values of keys that several executors changed, if all of them did so by adds that succeed in any order."""
+    written: Counter[bytes] = Counter()
+    added: Counter[bytes] = Counter()
+    spans: dict[bytes, list[int]] = {key: [0, 0] for key in keys}  # how far the block can take the value down and up
+    for _, outcome in results:
+        written.update([key for key in outcome.write_keys if key in keys])
+        for _, key, delta, _, _ in outcome.adds:
+            if delta is not None and key in keys:
+                added[key] += 1
+                spans[key][delta > 0] += delta
+    if written != added:
+        return None
+    values = {key: integer_of(base.get(key)) for key in keys}
+    for _, outcome in results:
+        for _, key, _, low, high in outcome.adds:
+            if key in keys:
+                value, (down, up) = values[key], spans[key]
+                if value is None or value + down < low or value + up > high:
+                    return None
+    return {key: integer_bytes((value or 0) + sum(spans[key])) for key, value in values.items()}
+
+
+def merge(count: int, results: Sequence[ShareResult], sums: dict[bytes, bytes]) -> Result:
     """The result where every transaction holds as it ran."""
-    receipts = [b""] * count
-    gas_used = 0
+    receipts, hashes = [b""] * count, [b""] * count
+    gas_used = total = 0
     final: dict[bytes, bytes | None] = {}
-    written = 0
-    for result in results:
-        outcome = result.outcome
-        for position, receipt in zip(result.positions, outcome.receipts, strict=True):
+    for positions, outcome in results:
+        for position, receipt, digest in zip(positions, outcome.receipts, outcome.receipt_hashes, strict=True):
             receipts[position] = receipt
+            hashes[position] = digest
         gas_used += sum(outcome.gas)
-        last = dict(zip(outcome.write_keys, outcome.write_values, strict=True))  # the latest of equal keys wins
-        written += len(last)
-        final.update(last)
-    if len(final) != written:  # two executors wrote one key that neither read: block order decides
-        final = _merge_in_order(results)
-    return Validated(receipts, gas_used, sorted(final.items()), 0)
+        final.update(zip(outcome.write_keys, outcome.write_values, strict=True))  # the latest of equal keys wins
+        total += len(outcome.leaves)
+    keys = list(final)
+    leaves = [leaf for _, outcome in results for leaf in outcome.leaves]
+    digests = [digest for _, outcome in results for digest in outcome.leaf_hashes]
+    if len(final) != total:  # two executors wrote one key that neither read
+        pieces = {
+            key: piece
+            for _, outcome in results
+            for key, piece in zip(
+                dict.fromkeys(outcome.write_keys), zip(outcome.leaves, outcome.leaf_hashes, strict=True), strict=True
+            )
+        }
+        for key, value in {**_last_writes(_shared(results), results), **sums}.items():
+            final[key] = value
+            leaf = write_leaf(key, value)
+            pieces[key] = (leaf, leaf_hash(leaf))
+        leaves, digests = [pieces[key][0] for key in keys], [pieces[key][1] for key in keys]
+    order = sorted(range(len(keys)), key=keys.__getitem__)  # runs that are ascending already
+    packed = join_leaves([leaves[at] for at in order])
+    return Result(receipts, hashes, gas_used, final, packed, [digests[at] for at in order])
 
 
-def _merge_in_order(results: Sequence[ShareResult]) -> dict[bytes, bytes | None]:
+def _shared(results: Sequence[ShareResult]) -> set[bytes]:
+    """Keys that more than one executor wrote."""
+    seen: set[bytes] = set()
+    shared: set[bytes] = set()
+    for _, outcome in results:
+        keys = set(outcome.write_keys)
+        shared |= seen & keys
+        seen |= keys
+    return shared
+
+
+def _last_writes(keys: set[bytes], results: Sequence[ShareResult]) -> dict[bytes, bytes | None]:
+    """What the last transaction in block order wrote to each of some keys."""
     entries: dict[bytes, tuple[int, bytes | None]] = {}
-    for result in results:
-        at = 0
-        for position, count in zip(result.positions, integers(result.outcome.write_counts), strict=True):
-            for index in range(at, at + count):
-                key = result.outcome.write_keys[index]
-                if key not in entries or entries[key][0] <= position:
-                    entries[key] = (position, result.outcome.write_values[index])
+    for positions, outcome in results:
+        refs, at = integers(outcome.write_refs), 0
+        for position, count in zip(positions, integers(outcome.write_counts), strict=True):
+            for ref in refs[at : at + count]:
+                key = outcome.write_keys[ref]
+                if key in keys and (key not in entries or entries[key][0] <= position):
+                    entries[key] = (position, outcome.write_values[ref])
             at += count
     return {key: value for key, (_, value) in entries.items()}
 
@@ -138,31 +205,45 @@ def _merge_in_order(results: Sequence[ShareResult]) -> dict[bytes, bytes | None]
 
 
 class _Cursor:
-    """Walks the transactions of one answer in order; the current one's reads and writes are slices of flat arrays."""
+    """Walks the transactions of one answer in order; the current one's reads and writes are slices of flat lists."""
 
     def __init__(self, outcome: ShareOutcome) -> None:
         self.outcome = outcome
-        self.refs = integers(outcome.read_refs)
-        self.versions = integers(outcome.read_versions)
-        self.scans: dict[int, list[tuple[bytes, tuple[tuple[bytes, int], ...]]]] = {}  # (prefix, what was under it)
-        for index, prefix, seen in outcome.scans:
-            self.scans.setdefault(index, []).append((prefix, seen))
+        self.scans: dict[int, list[bytes]] = {}
+        for index, prefix in outcome.scans:
+            self.scans.setdefault(index, []).append(prefix)
+        self.adds: dict[int, dict[bytes, Add]] = {}
+        for index, key, delta, low, high in outcome.adds:
+            self.adds.setdefault(index, {})[key] = Add(delta, low, high)
         self.index = -1
-        self.first_read = self.last_read = self.first_write = self.last_write = 0
-        self._read_counts = integers(outcome.read_counts)
+        self.reads: Sequence[bytes] = ()
+        self.writes: dict[bytes, bytes | None] = {}  # adds at the value that the executor knew
+        self.versions: dict[bytes, int] = {}  # positions of the writers that the executor has seen before this one
+        self._read_marks = integers(outcome.read_marks)
         self._write_counts = integers(outcome.write_counts)
+        self._write_refs = integers(outcome.write_refs)
+        self._reads_to = self._writes_to = 0
+        self._position = POSITION_NONE
+        self._index: PrefixIndex | None = PrefixIndex(self.versions) if outcome.scans else None
 
-    def next(self) -> tuple[bytes, int]:
-        """Move to the next transaction: (receipt, gas); the receipt is empty if it was not run to an end."""
+    def next(self, position: int) -> bytes:
+        """Move to the next transaction, which stands at `position`; its receipt, empty if it was not run to an end."""
+        for key in self.writes:
+            if self._index is not None and key not in self.versions:
+                self._index.add(key)
+            self.versions[key] = self._position
+        self._position = position
         self.index = index = self.index + 1
-        self.first_read, self.last_read = self.last_read, self.last_read + self._read_counts[index]
-        self.first_write, self.last_write = self.last_write, self.last_write + self._write_counts[index]
-        return self.outcome.receipts[index], self.outcome.gas[index]
+        first, self._reads_to = self._reads_to, self._read_marks[index]
+        self.reads = self.outcome.read_keys[first : self._reads_to]
+        first, self._writes_to = self._writes_to, self._writes_to + self._write_counts[index]
+        keys, values = self.outcome.write_keys, self.outcome.write_values
+        self.writes = {keys[ref]: values[ref] for ref in self._write_refs[first : self._writes_to]}
+        return self.outcome.receipts[index]
 
-    def writes(self) -> dict[bytes, bytes | None]:
-        """What the current transaction wrote."""
-        first, last = self.first_write, self.last_write
-        return dict(zip(self.outcome.write_keys[first:last], self.outcome.write_values[first:last], strict=True))
+    def seen_under(self, prefix: bytes) -> list[tuple[bytes, int]]:
+        """What a scan by the current transaction found of its share's writes: keys with their versions."""
+        return [] if self._index is None else [(key, self.versions[key]) for key in self._index.under(prefix)]
 
 
 class _Prefix:
@@ -173,23 +254,26 @@ class _Prefix:
         self._versions: dict[bytes, int] = {}
 
     def holds(self, seen: _Cursor) -> bool:
-        """True if every version that the current transaction saw is the latest before it."""
-        latest, keys, refs, versions = self._versions, seen.outcome.read_keys, seen.refs, seen.versions
-        for at in range(seen.first_read, seen.last_read):
-            if latest.get(keys[refs[at]], POSITION_NONE) != versions[at]:
+        """True if every version that the current transaction saw is the latest before it, and its adds succeed here."""
+        latest, known = self._versions, seen.versions
+        for key in seen.reads:
+            if latest.get(key, POSITION_NONE) != known.get(key, POSITION_NONE):
                 return False
-        for prefix, found in seen.scans.get(seen.index, ()):
-            if tuple([(key, latest[key]) for key in self.state.keys_under(prefix)]) != found:
+        for prefix in seen.scans.get(seen.index, ()):
+            if [(key, latest[key]) for key in self.state.keys_under(prefix)] != seen.seen_under(prefix):
                 return False
-        return True
+        return all(add.holds(self.state.get(key)) for key, add in seen.adds.get(seen.index, {}).items())
 
     def accept(self, position: int, seen: _Cursor) -> None:
-        """Put the writes of a transaction that holds on top."""
-        keys, values, versions = seen.outcome.write_keys, seen.outcome.write_values, self._versions
-        for at in range(seen.first_write, seen.last_write):
-            key = keys[at]
-            self.state.put(key, values[at])
-            versions[key] = position
+        """Put the writes of a transaction that holds on top; what it added, on the value that stands here."""
+        writes = seen.writes
+        adds = seen.adds.get(seen.index)
+        if adds:
+            writes = dict(writes)
+            for key, add in adds.items():
+                if add.delta is not None:
+                    writes[key] = integer_bytes((integer_of(self.state.get(key)) or 0) + add.delta)
+        self.correct(position, writes, seen.writes)
 
     def correct(
         self, position: int, writes: dict[bytes, bytes | None], first_run: dict[bytes, bytes | None]

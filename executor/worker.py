@@ -7,6 +7,7 @@ on the stored state. It ends when its socket closes, so that nothing outlives a 
 from __future__ import annotations
 
 import gc
+import os
 import socket
 import sys
 from pathlib import Path
@@ -14,25 +15,28 @@ from typing import Final
 
 import msgspec
 
+from chain.codec import Record
 from chain.errors import HeadraceError, InvariantError
 from chain.model.merkle import unpack_writes
 from chain.store.state import StateReader
-from contracts.runtime import Machine
+from contracts.runtime import Machine, settle
 from executor.governor import Governor
 from executor.outcome import QueryInput, QueryOutput, ShareOutcome
-from executor.parallel import PATIENCE_S, Lead
-from executor.predict import SummaryPredictor
+from executor.parallel import PATIENCE_S, Job, Lead
+from executor.planners import planner_of
 from executor.process import SharedProgress
 from executor.protocol import (
     BlockDone,
     CatchUp,
     Channel,
     ChannelLost,
+    Discard,
     ExecuteBlock,
     ExecutorLost,
     Failed,
     QueryDone,
     Ready,
+    Request,
     RunQuery,
     RunShare,
     Setup,
@@ -50,6 +54,7 @@ _share_outcome = msgspec.msgpack.Decoder(ShareOutcome).decode
 def main(arguments: list[str]) -> int:
     """Run until the socket closes; 0, or 1 after a broken promise that was told to the node."""
     parent, descriptor, progress, *control = map(int, arguments)
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # numpy comes with numba; threads are refused in here, and not needed
     enter_sandbox(parent)
     gc.freeze()
     gc.set_threshold(COLLECT_EVERY, 20, 100)
@@ -75,7 +80,7 @@ def _serve(setup: Setup, channel: Channel, progress: SharedProgress, control: li
     elif setup.role == "share":
         serve_shares(setup, channel, BaseState(reader), machine, progress)
     else:
-        serve_queries(setup, channel, reader, machine)
+        serve_queries(setup, channel, BaseState(reader), machine)
 
 
 def serve_shares(
@@ -97,19 +102,24 @@ def answer_share(
     Raises:
         InvariantError: the write sets that came do not reach the parent block.
     """
+    base.discard(max(request.told, base.snapshot_height) + 1)
     base.refresh()
     for overlay in request.overlays:
-        if overlay.height > base.height:
-            base.append(overlay.height, unpack_writes(overlay.writes))
+        base.append(overlay.height, dict(unpack_writes(overlay.writes)))
     if base.height != request.height - 1:
         raise InvariantError(f"asked for a share of height {request.height} on the state after {base.height}")
+    hashes, senders = request.hashes, request.senders
     return run_share(
-        map(decode_call, request.transactions),
+        [
+            decode_call(raw, hashes[32 * index : 32 * index + 32], senders[20 * index : 20 * index + 20])
+            for index, raw in enumerate(request.transactions)
+        ],
         integers(request.positions),
         base=base,
         machine=machine,
         context=chain.block(height=request.height, time_ms=request.time_ms),
         progress=progress,
+        number=request.number,
     )
 
 
@@ -119,7 +129,7 @@ class SocketLink:
     def __init__(self, connection: socket.socket) -> None:
         self._channel = Channel(connection)
 
-    def send(self, share: RunShare) -> None:
+    def send(self, share: Record) -> None:
         self._channel.send(share, timeout_s=PATIENCE_S)
 
     def receive(self, *, timeout_s: float) -> ShareOutcome:
@@ -145,7 +155,7 @@ def serve_lead(
         base=base,
         machine=machine,
         chain=setup.chain,
-        predictor=SummaryPredictor(),
+        planner=planner_of(setup.predictor if setup.executors > 1 else "empty"),
         governor=Governor(setup.mode),
         progress=progress,
         executors=setup.executors,
@@ -153,14 +163,33 @@ def serve_lead(
     )
     control.setblocking(False)
     channel.send(Ready(height=lead.height))
+    job: Job | None = None  # a block that was planned while the one before it ran
+    request: Request | None = None
     while True:
-        request = decode_request(channel.receive())
+        if request is None:
+            request = decode_request(channel.receive())
         _attach_new(lead, control)
         match request:
             case CatchUp(overlays=overlays):
                 lead.catch_up(overlays)
+                request = None
+            case Discard(height=height):
+                lead.discard(height)
+                request = None
             case ExecuteBlock(block=block, attempt=attempt):
-                channel.send(BlockDone(output=lead.execute(block, attempt=attempt)))
+                if job is None:
+                    job = lead.plan(block, attempt=attempt)
+                    lead.dispatch(job)
+                lead.run(job)
+                request = decode_request(channel.receive()) if channel.is_readable() else None
+                following = None
+                if isinstance(request, ExecuteBlock):
+                    following = lead.plan(request.block, attempt=request.attempt)
+                lead.finish(job)
+                if following is not None:
+                    lead.dispatch(following)
+                channel.send(BlockDone(output=lead.seal(job)))
+                job = following
             case _:
                 raise InvariantError(f"the lead was sent a {type(request).__name__}")
 
@@ -177,20 +206,20 @@ def _attach_new(lead: Lead, control: socket.socket) -> None:
         lead.attach(data[0], SocketLink(socket.socket(fileno=descriptors[0])))
 
 
-def serve_queries(setup: Setup, channel: Channel, reader: StateReader, machine: Machine) -> None:
+def serve_queries(setup: Setup, channel: Channel, base: BaseState, machine: Machine) -> None:
     """Answer the node's reads on the newest stored state."""
-    channel.send(Ready(height=reader.refresh()))
+    channel.send(Ready(height=base.refresh()))
     while True:
         request = decode_request(channel.receive())
         if not isinstance(request, RunQuery):
             raise InvariantError(f"the query executor was sent a {type(request).__name__}")
-        channel.send(QueryDone(output=_query(setup, request.query, reader, machine)))
+        channel.send(QueryDone(output=_query(setup, request.query, base, machine)))
 
 
-def _query(setup: Setup, query: QueryInput, reader: StateReader, machine: Machine) -> QueryOutput:
-    height = reader.refresh()
+def _query(setup: Setup, query: QueryInput, base: BaseState, machine: Machine) -> QueryOutput:
+    height = base.refresh()
     outcome = machine.query(
-        reader,
+        base,
         setup.chain.block(height=height, time_ms=query.time_ms),
         sender=query.sender,
         target=query.target,
@@ -206,7 +235,7 @@ def _query(setup: Setup, query: QueryInput, reader: StateReader, machine: Machin
         result=outcome.result,
         error=outcome.error,
         events=outcome.events,
-        writes=tuple(sorted(outcome.writes.items())) if query.simulate else (),
+        writes=tuple(sorted(settle(outcome, base.get).items())) if query.simulate else (),
     )
 
 

@@ -1,24 +1,11 @@
-"""What a run cost: CPU of every node's processes, CPU by kind of work, stage overlap, and the machine it ran on."""
+"""What a run cost: CPU of every node's processes, CPU by kind of work, memory."""
 
 from __future__ import annotations
-
-import hashlib
-import os
-import platform
-import subprocess
-import time
-from importlib.metadata import version
-from pathlib import Path
-from typing import Any
 
 import aiohttp
 import msgspec
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
-
-from chain.crypto import PrivateKey, Scheme, verify_batch
-
-PACKAGES = ("cryptography", "msgpack", "lmdb", "uvloop", "numba", "msgspec", "PyNaCl", "coincurve", "aiohttp")
 
 
 class NodeSample(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,51 +47,3 @@ async def sample(session: aiohttp.ClientSession, url: str, pid: int) -> NodeSamp
             elif item.name == "headrace_store_height":
                 height = int(item.value)
     return NodeSample(cpu_s=cpu_seconds(pid), work_s=work, resident_bytes=resident_bytes(pid), height=height)
-
-
-def machine() -> dict[str, Any]:
-    """The box, its speed at the two things a node does most, and the versions that ran."""
-    return {
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
-        "system": platform.system(),
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in PACKAGES},
-        "commit": _commit(),
-        "calibration": {"sha256_200_bytes_us": _hash_us(), "ed25519_verify_us": _verify_us()},
-    }
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.processor()
-
-
-def _commit() -> str:
-    try:
-        return subprocess.run(
-            ["git", "describe", "--always", "--dirty"],
-            cwd=Path(__file__).parent, capture_output=True, text=True, check=True, timeout=5,
-        ).stdout.strip()  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-
-
-def _hash_us() -> float:
-    data, rounds = bytes(200), 50_000
-    start = time.process_time()
-    for _ in range(rounds):
-        hashlib.sha256(data).digest()
-    return round((time.process_time() - start) / rounds * 1e6, 3)
-
-
-def _verify_us() -> float:
-    key = PrivateKey.from_secret(Scheme.ED25519, bytes(31) + b"\x01")
-    message = bytes(32)
-    items = [(int(Scheme.ED25519), key.public_key, message, key.sign(message))] * 500
-    start = time.process_time()
-    verify_batch(items)
-    return round((time.process_time() - start) / len(items) * 1e6, 1)

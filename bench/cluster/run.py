@@ -16,21 +16,19 @@ import aiohttp
 import msgspec
 
 from bench.cluster.load import LoadJob, LoadResult
-from bench.cluster.measure import NodeSample, machine, sample
+from bench.cluster.measure import NodeSample, sample
 from bench.cluster.report import summarize_run
+from bench.errors import BenchError
+from bench.machine import machine
 from bench.workloads import WORKLOADS
 from chain.cli.processes import NetworkProcesses
 from chain.client import Client
 from chain.client.stages import stage_summary
-from chain.errors import ConfigError, HeadraceError
+from chain.errors import ConfigError
 from chain.model.genesis import ChainParameters
 from chain.node.consortium import NetworkInfo, NodeSpec, create_network, load_account
 
 LIFETIME_HEIGHTS: Final = 1_000_000  # transactions are signed long before they are sent
-
-
-class BenchError(HeadraceError):
-    """A run could not be made or its load generator failed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,200 +1,179 @@
-"""What execution costs: SmallBank payments, microseconds of CPU a transaction, part by part and through real processes.
+"""What execution costs, part by part and through real processes: microseconds of CPU a transaction in `extra_info`.
 
-`extra_info` carries microseconds a transaction; the engine's figures are the CPU of all executor processes, all in.
+Payments are SmallBank's send_payment between 100,000 accounts drawn uniformly; deliveries are the credit suite's.
+Parts are measured in this process; the engine's figures are the CPU of all its executor processes, all in.
+
+    test_serial     the serial executor without the roots of the block: what `parallel` is compared with
+    test_tracked    the same by an executor that notes what it reads: decoding, metering, tracking, its answer
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import random
+import time
 from collections.abc import Callable, Iterator
+from itertools import cycle
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
-from chain.codec import encode, pack, tagged_digest
-from chain.crypto import PrivateKey, Scheme
-from chain.model.merkle import unpack_writes
-from chain.model.transaction import TransactionBody, join_transaction
-from chain.store.state import StateReader, StateStore
+from bench.execute.lane import Lane
+from bench.execute.workloads import WORKLOADS, blocks_of
+from bench.execute.world import CHAIN, World, block_of
+from chain.store.state import StateReader
 from contracts.runtime import Machine
-from contracts.sources import load_source
-from contracts.system.contract import TAG_CONTRACT
-from contracts.system.registry import SYSTEM_ADDRESS
-from executor.engine import Engine
 from executor.governor import Mode
 from executor.outcome import ExecutionInput
-from executor.plan import make_plan
+from executor.plan import PlainPlanner, Planner
+from executor.planners import planner_of
 from executor.predict import SummaryPredictor
 from executor.process import NoProgress
 from executor.serial import execute_serially
 from executor.share import run_share
 from executor.state import BaseState
-from executor.transactions import ChainContext, decode_call
+from executor.transactions import call_at, calls_of
 from executor.validate import ShareResult, validate
 
 COUNT: Final = 1_000
-ACCOUNTS: Final = 10_000
-ACCOUNTS_PER_CALL: Final = 250
-SENDERS: Final = 200
-BLOCKS: Final = 8
-CHAIN: Final = ChainContext(chain_id=bytes(32), rule_set=1, transaction_gas_max=100_000_000, deployers=())
+COUNT_PLANNED: Final = 2_000
+BLOCKS: Final = 12
+WARMUP: Final = 4
+ROUNDS: Final = 8
+NOBODY: Final = NoProgress()
 
 
-class Payments:
-    """A stored state with a SmallBank on it, and blocks of payments between accounts drawn uniformly."""
+class Stage:
+    """A stored state, blocks that come after it, and what it takes to run them here."""
 
-    def __init__(self, folder: Path) -> None:
-        self.store = StateStore(folder / "state", chain_id=CHAIN.chain_id, genesis_state_root=bytes(32))
-        self._keys = [
-            PrivateKey.from_secret(Scheme.ED25519, hashlib.sha256(b"%d" % number).digest()) for number in range(SENDERS)
-        ]
-        self._draw = random.Random(1)
-        self._nonce = 0
-        self.root = bytes(32)
+    def __init__(self, folder: Path, workload: str, count: int) -> None:
+        self.folder = folder / "state"
+        world = World(self.folder)
+        made = blocks_of(WORKLOADS[workload], world, seed=1, blocks=BLOCKS, transactions=count)
+        first = world.height + 1
+        world.close()
+        self.blocks = [block_of(first + at, block) for at, block in enumerate(made)]
+        self.count = count
+        self.base = BaseState(StateReader(self.folder))
         self.machine = Machine(CHAIN.rule_set)
-        source = load_source("library/smallbank")
-        raw = self.transaction(SYSTEM_ADDRESS, "deploy", ("bank", source, pack(())), 100_000_000)
-        self._base = BaseState(StateReader(self.store.path))
-        self.bank = tagged_digest(TAG_CONTRACT, decode_call(raw).hash)[-20:]
-        self._apply([raw])
-        for first in range(0, ACCOUNTS, ACCOUNTS_PER_CALL):
-            arguments = (first, ACCOUNTS_PER_CALL, 10**6, 10**6)
-            self._apply([self.transaction(self.bank, "create_accounts", arguments, 100_000_000)])
 
-    def transaction(self, target: bytes, method: str, arguments: tuple[Any, ...], gas_limit: int) -> bytes:
-        self._nonce += 1
-        key = self._keys[self._nonce % SENDERS]
-        body = TransactionBody(
-            chain_id=CHAIN.chain_id,
-            scheme=int(key.scheme),
-            public_key=key.public_key,
-            nonce=self._nonce.to_bytes(16, "big"),
-            expiry=10**6,
-            target=target,
-            method=method,
-            arguments=pack(arguments),
-            gas_limit=gas_limit,
-        )
-        return join_transaction(encode(body), bytes(64))
+    def tools(self, block: ExecutionInput) -> dict[str, Any]:
+        context = CHAIN.block(height=block.height, time_ms=block.time_ms)
+        return {"base": self.base, "machine": self.machine, "context": context, "progress": NOBODY}
 
-    def block(self, height: int, count: int = COUNT) -> ExecutionInput:
-        draw = self._draw
-        pairs = [(draw.randrange(ACCOUNTS), draw.randrange(1, ACCOUNTS)) for _ in range(count)]
-        return ExecutionInput(
-            height=height,
-            time_ms=1,
-            parent_state_root=self.root,
-            transactions=tuple(
-                [
-                    self.transaction(self.bank, "send_payment", (source, (source + step) % ACCOUNTS, 1), 200_000)
-                    for source, step in pairs
-                ]
-            ),
-        )
 
-    def base(self) -> BaseState:
-        return BaseState(StateReader(self.store.path))
-
-    def _apply(self, raws: list[bytes]) -> None:
-        height = self.store.height() + 1
-        block = ExecutionInput(height=height, time_ms=1, parent_state_root=self.root, transactions=tuple(raws))
-        output, writes = execute_serially(
-            block, base=self._base, machine=self.machine, chain=CHAIN, progress=NoProgress(), reason="setup"
-        )
-        assert output.gas_used < 100_000_000
-        self.store.apply([(height, output.state_root, writes)])
-        self._base.refresh()
-        self.root = output.state_root
+def _stage(factory: pytest.TempPathFactory, workload: str, count: int) -> Iterator[Stage]:
+    stage = Stage(factory.mktemp(workload), workload, count)
+    yield stage
+    stage.base.close()
 
 
 @pytest.fixture(scope="module")
-def payments(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Payments]:
-    made = Payments(tmp_path_factory.mktemp("executor"))
-    yield made
-    made.store.close()
+def payments(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    yield from _stage(tmp_path_factory, "smallbank_uniform", COUNT)
 
 
-def _each(benchmark: Any, action: Callable[[ExecutionInput], object], payments: Payments) -> None:
-    """Time `action` on blocks it has not seen before."""
-    height = payments.store.height() + 1
-    benchmark.pedantic(action, setup=lambda: ((payments.block(height),), {}), rounds=BLOCKS, warmup_rounds=2)
-    if benchmark.stats is not None:
-        benchmark.extra_info["us_per_transaction"] = round(benchmark.stats.stats.min / COUNT * 1e6, 2)
+@pytest.fixture(scope="module")
+def payments_planned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    yield from _stage(tmp_path_factory, "smallbank_uniform", COUNT_PLANNED)
 
 
-def test_decode(benchmark: Any, payments: Payments) -> None:
-    _each(benchmark, lambda block: [decode_call(raw) for raw in block.transactions], payments)
+@pytest.fixture(scope="module")
+def deliveries(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    yield from _stage(tmp_path_factory, "credit_order", COUNT)
 
 
-def test_predict_and_plan(benchmark: Any, payments: Payments) -> None:
-    base, predictor = payments.base(), SummaryPredictor()
+def _each(
+    benchmark: Any, stage: Stage, action: Callable[..., object], prepare: Callable[..., Any] | None = None
+) -> None:
+    """Time `action` on one block after the other, all on the same state; `prepare` is not timed."""
+    blocks = cycle(stage.blocks)
+    cpu_us: list[float] = []
 
-    def plan(block: ExecutionInput) -> None:
-        calls = [decode_call(raw) for raw in block.transactions]
-        table = predictor.predict(calls, base=base, height=block.height, time_ms=block.time_ms)
-        make_plan(table, [1] * COUNT, 2)
+    def timed(given: Any) -> None:
+        start_ns = time.process_time_ns()
+        action(given)
+        cpu_us.append((time.process_time_ns() - start_ns) / 1e3 / stage.count)
 
-    _each(benchmark, plan, payments)
+    def next_given() -> tuple[tuple[Any], dict[str, Any]]:
+        block = next(blocks)
+        return (block if prepare is None else prepare(block),), {}
+
+    benchmark.pedantic(timed, setup=next_given, rounds=ROUNDS, warmup_rounds=WARMUP)
+    benchmark.extra_info["cpu_us_per_transaction"] = round(min(cpu_us[WARMUP:] or cpu_us), 2)
 
 
-def test_serial(benchmark: Any, payments: Payments) -> None:
-    base = payments.base()
+def test_decode(benchmark: Any, payments: Stage) -> None:
+    _each(benchmark, payments, calls_of)
 
+
+def test_serial(benchmark: Any, payments: Stage) -> None:
     def run(block: ExecutionInput) -> None:
-        execute_serially(
-            block, base=base, machine=payments.machine, chain=CHAIN, progress=NoProgress(), reason="benchmark"
-        )
+        execute_serially(block, base=payments.base, machine=payments.machine, chain=CHAIN, progress=NOBODY)
 
-    _each(benchmark, run, payments)
+    _each(benchmark, payments, run)
 
 
-def test_tracked_and_validated(benchmark: Any, payments: Payments) -> None:
-    base = payments.base()
+def test_tracked(benchmark: Any, payments: Stage) -> None:
+    _each(benchmark, payments, lambda block: _share(payments, block, range(COUNT)))
 
-    def run(block: ExecutionInput) -> None:
-        calls = [decode_call(raw) for raw in block.transactions]
-        context = CHAIN.block(height=block.height, time_ms=block.time_ms)
-        shares = [range(0, COUNT, 2), range(1, COUNT, 2)]
-        results = [
-            ShareResult(
-                share,
-                run_share(
-                    [calls[position] for position in share], share,
-                    base=base, machine=payments.machine, context=context, progress=NoProgress(),
-                ),
-            )
-            for share in shares
-        ]  # fmt: skip
-        validate(calls, results, base=base, machine=payments.machine, context=context, progress=NoProgress())
 
-    _each(benchmark, run, payments)
+def test_validate(benchmark: Any, payments: Stage) -> None:
+    """Of two shares that have run, by the transactions' parity; most saw nothing of each other."""
+
+    def run(block: ExecutionInput) -> tuple[ExecutionInput, list[ShareResult]]:
+        return block, [_share(payments, block, range(first, COUNT, 2)) for first in (0, 1)]
+
+    def check(given: tuple[ExecutionInput, list[ShareResult]]) -> None:
+        block, results = given
+        validate(lambda position: call_at(block, position), COUNT, results, **payments.tools(block))
+
+    _each(benchmark, payments, check, run)
+
+
+def _share(stage: Stage, block: ExecutionInput, positions: range) -> ShareResult:
+    calls = (call_at(block, position) for position in positions)
+    return ShareResult(positions, run_share(calls, positions, **stage.tools(block)))
+
+
+@pytest.mark.parametrize("way", ["kernels", "plain"])
+def test_plan(benchmark: Any, payments_planned: Stage, way: str) -> None:
+    """Of blocks of 2,000 payments, from raw bytes to shares."""
+    planner = planner_of("summary") if way == "kernels" else PlainPlanner(SummaryPredictor())
+    _each(benchmark, payments_planned, _planning(payments_planned, planner))
+
+
+@pytest.mark.parametrize("way", ["kernels", "plain"])
+def test_plan_deliveries(benchmark: Any, deliveries: Stage, way: str) -> None:
+    planner = planner_of("summary") if way == "kernels" else PlainPlanner(SummaryPredictor())
+    _each(benchmark, deliveries, _planning(deliveries, planner))
+
+
+def _planning(stage: Stage, planner: Planner) -> Callable[[ExecutionInput], object]:
+    return lambda block: planner.plan(block, base=stage.base, executors=2, head_start=0.0)
+
+
+def test_predict_deliveries(benchmark: Any, deliveries: Stage) -> None:
+    """Prediction alone, through six contracts."""
+    predictor = SummaryPredictor()
+
+    def predict(block: ExecutionInput) -> None:
+        predictor.predict(calls_of(block), base=deliveries.base, height=block.height, time_ms=block.time_ms)
+
+    _each(benchmark, deliveries, predict)
 
 
 @pytest.mark.parametrize(("executors", "mode"), [(1, "serial"), (2, "forced")])
-def test_engine(benchmark: Any, payments: Payments, executors: int, mode: Mode) -> None:
-    async def run() -> tuple[int, int]:
+def test_engine(benchmark: Any, payments: Stage, tmp_path: Path, executors: int, mode: Mode) -> None:
+    async def run() -> tuple[float, float]:
         """(CPU of the executor processes, wall), microseconds a transaction, of the best block."""
-        engine = Engine(
-            state_path=payments.store.path, executors=executors, chain_id=CHAIN.chain_id, rule_set=1,
-            transaction_gas_max=CHAIN.transaction_gas_max, deployers=frozenset(), mode=mode,
-        )  # fmt: skip
-        await engine.start()
-        loop = asyncio.get_running_loop()
-        best_cpu = best_wall = 10**12
-        for _ in range(BLOCKS):
-            block = payments.block(engine.height + 1)
-            start = loop.time()
-            output = await engine.execute(block)
-            best_wall = min(best_wall, int((loop.time() - start) * 1e6))
-            best_cpu = min(best_cpu, output.stats.cpu_us)
-            payments.store.apply([(output.height, output.state_root, unpack_writes(output.writes))])
-            payments.root = output.state_root
-            engine.stored(output.height)
-        await engine.stop()
-        return best_cpu, best_wall
+        lane = Lane(payments.folder, tmp_path / "state", executors=executors, mode=mode)
+        await lane.start()
+        try:
+            ran = await lane.run(payments.blocks)
+        finally:
+            await lane.stop()
+        return min(done.output.stats.cpu_us for done in ran), min(done.wall_ns for done in ran[WARMUP:]) / 1e3
 
     cpu_us, wall_us = benchmark.pedantic(lambda: asyncio.run(run()), rounds=1)
     benchmark.extra_info["cpu_us_per_transaction"] = round(cpu_us / COUNT, 2)

@@ -1,4 +1,4 @@
-"""`headrace block`, `status`, `proof`, `verify-proof`: looking at the chain, taking evidence away."""
+"""`headrace status`, `proof`, `verify-proof`: looking at the chain, taking evidence away."""
 
 from __future__ import annotations
 
@@ -34,31 +34,6 @@ proof_app = typer.Typer(no_args_is_help=True, help="Fetch proofs that anyone can
 OutOption = Annotated[
     Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write the proof here instead of to the terminal.")
 ]
-
-
-def block(
-    height: Annotated[int | None, typer.Argument(help="Height of the block. [default: the highest]")] = None,
-    full: Annotated[bool, typer.Option("--full", help="With all receipts (with --json).")] = False,
-    network: NetworkOption = None,
-    node: NodeOption = None,
-    url: UrlOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """A certified block: its header, who signed it, and its transactions.
-
-    \b
-    Examples:
-      headrace block
-      headrace block 12 --full --json
-    """
-    place = open_place(network, node, url)
-
-    async def run() -> dict[str, Any]:
-        async with place.client() as client:
-            return await client.rpc("get_block", height=height, full=full)
-
-    found = asyncio.run(run())
-    report(found, as_json=as_json, lines=lambda: _block_lines(found))
 
 
 def status(
@@ -210,18 +185,6 @@ def _load_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
-
-
-def _block_lines(found: dict[str, Any]) -> list[str]:
-    header, certificate = found["header"], found["certificate"]
-    lines = field_lines({name: header[name] for name in ("height", "hash", "time_ms", "state_root", "gas_used")})
-    signed = 0 if certificate is None else len(certificate["signatures"])
-    lines.append(f"signed by {signed} validators, {len(found['transactions'])} transactions")
-    lines += [
-        f"  {tx_hash}  {'ok' if code == 0 else f'status {code}'}"
-        for tx_hash, code in zip(found["transactions"], found["statuses"], strict=True)
-    ]
-    return lines
 
 
 def _status_lines(found: dict[str, Any]) -> list[str]:

@@ -1,4 +1,4 @@
-"""`headrace deploy`, `send`, `call`, `receipt`: contracts and transactions."""
+"""`headrace deploy`, `send`, `call`, `receipt`, `contract check`, `contract access`: contracts and transactions."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from chain.cli.access_report import Examined, MethodReport, method_document, method_lines, reports
 from chain.cli.arguments import convert_arguments
 from chain.cli.common import (
     AccountOption,
@@ -27,11 +28,21 @@ from chain.client import Abi, Client, Receipt, TransactionFailed, parse_abi
 from chain.client.client import DEFAULT_GAS_LIMIT
 from chain.codec import Value
 from chain.errors import BadInput, ConfigError
-from contracts.language import BadSource, contract_abi
+from contracts.language import NEWEST, RULE_SETS, BadSource, check, compile_contract, contract_abi
+from executor.access import infer
 
 DEPLOY_ACCOUNT: Final = "operator"
 WAIT_S: Final = 30.0
 
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Look at contract files; no network is needed. Example: headrace contract access token.py",
+)
+
+Files = Annotated[
+    list[Path],
+    typer.Argument(metavar="FILE...", help="Contract files, or folders of them."),
+]
 Arguments = Annotated[
     list[str] | None,
     typer.Argument(
@@ -177,6 +188,119 @@ def receipt(
 
     found = asyncio.run(run())
     report(_receipt_document(found, found.value), as_json=as_json, lines=lambda: _receipt_lines(found, found.value))
+
+
+@app.command("check")
+def check_files(
+    files: Files,
+    rule_set: Annotated[int, typer.Option(help="Rules of the chain that it is for.")] = NEWEST,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what the contract language has against a file, all of it. Exit code 1 if there is anything.
+
+    \b
+    Examples:
+      headrace contract check token.py
+      headrace contract check contracts/ --rule-set 1
+    """
+    if rule_set not in RULE_SETS:
+        raise BadInput("invalid_params", f"rule set is {rule_set}, must be one of {', '.join(map(str, RULE_SETS))}")
+    paths = _contract_files(files)
+    findings = _findings(paths, rule_set)
+    document = {"files": [str(path) for path in paths], "findings": findings}
+    report(document, as_json=as_json, lines=lambda: _finding_lines(findings) or [f"{path}: fine" for path in paths])
+    if findings:
+        raise typer.Exit(1)
+
+
+@app.command("access")
+def access(
+    files: Files,
+    method: Annotated[str | None, typer.Option(metavar="NAME", help="This method only.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show which keys each method touches, as far as the code tells, and which of its calls can run in parallel.
+
+    Calls of other contracts are followed into the files given; on the chain they are followed wherever the address is
+    known before the block. Nothing of this changes a result: a wrong guess costs time. Exit code 1 if a file does not
+    pass `contract check`.
+
+    \b
+    Examples:
+      headrace contract access token.py
+      headrace contract access contracts/credit --method deliver
+      headrace contract access order.py consent.py --json
+    """
+    paths = _contract_files(files)
+    findings = _findings(paths, NEWEST)
+    if findings:
+        report({"findings": findings}, as_json=as_json, lines=lambda: _finding_lines(findings))
+        raise typer.Exit(1)
+    examined = [_examine(path) for path in paths]
+    told = [
+        (item, [found for found in reports(item, examined) if method in (None, found.name)]) for item in examined
+    ]
+    if not any(found for _, found in told):
+        names = sorted({name for item in examined for name in item.model.methods if not name.startswith("_")})
+        raise BadInput("invalid_params", f"method is {method!r}, must be one of {', '.join(names)}")
+    document = {
+        "contracts": [
+            {"file": item.file, "contract": item.name, "methods": [method_document(entry) for entry in found]}
+            for item, found in told
+            if found
+        ]
+    }
+    report(document, as_json=as_json, lines=lambda: _access_lines(told))
+
+
+def _access_lines(told: Sequence[tuple[Examined, list[MethodReport]]]) -> list[str]:
+    lines: list[str] = []
+    for item, found in told:
+        if found:
+            lines += [f"{item.file}: {item.name}", ""]
+            for entry in found:
+                lines += [*method_lines(entry), ""]
+    return lines[:-1]
+
+
+def _contract_files(paths: Sequence[Path]) -> list[Path]:
+    """The files given and those of the folders given, by name.
+
+    Raises:
+        ConfigError: there is no such file, or a folder has none.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(entry for entry in path.glob("*.py") if entry.name != "__init__.py")
+            if not inside:
+                raise ConfigError(f"{path}: has no contract files (*.py)")
+            found += inside
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise ConfigError(f"{path}: no such file or folder")
+    return list(dict.fromkeys(found))
+
+
+def _findings(paths: Sequence[Path], rule_set: int) -> list[dict[str, Any]]:
+    return [
+        {
+            "file": str(path), "line": finding.line, "column": finding.column, "code": finding.code,
+            "reason": finding.reason,
+        }
+        for path in paths
+        for finding in check(_source(path), rule_set)
+    ]  # fmt: skip
+
+
+def _finding_lines(findings: Sequence[dict[str, Any]]) -> list[str]:
+    return ["{file}:{line}:{column}: {code}: {reason}".format(**finding) for finding in findings]
+
+
+def _examine(path: Path) -> Examined:
+    source = _source(path)
+    return Examined(str(path), compile_contract(source).model, infer(source))
 
 
 def parse_hash(text: str) -> bytes:

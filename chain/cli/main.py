@@ -10,7 +10,7 @@ from typing import Annotated, Final
 
 import typer
 
-from chain.cli import accounts, chain_reads, contracts, network
+from chain.cli import accounts, blocks, chain_reads, contracts, network
 from chain.cli.common import EXIT_FAILED, JsonOption, note
 from chain.client import NodesUnreachable
 from chain.errors import HeadraceError
@@ -121,7 +121,8 @@ app.command("deploy")(contracts.deploy)
 app.command("send")(contracts.send)
 app.command("call")(contracts.call)
 app.command("receipt")(contracts.receipt)
-app.command("block")(chain_reads.block)
+app.add_typer(contracts.app, name="contract")
+app.add_typer(blocks.app, name="block")
 app.command("status")(chain_reads.status)
 app.add_typer(chain_reads.proof_app, name="proof")
 app.command("verify-proof")(chain_reads.verify_proof_command)

@@ -35,6 +35,17 @@ def integer(help_text: str, *, low: int, high: int, unit: str, default: int | No
     return _field(check, f"{help_text}; {wanted}", default)
 
 
+def boolean(help_text: str, *, default: bool) -> Any:
+    """True or false."""
+
+    def check(name: str, value: object) -> bool:
+        if type(value) is not bool:
+            refuse(name, value, "true or false")
+        return value
+
+    return _field(check, f"{help_text}; true or false", default)
+
+
 def text(help_text: str, *, default: str | None = None) -> Any:
     """Printable characters on one line."""
     wanted = f"1..{TEXT_CHARS_MAX} printable characters"

@@ -10,7 +10,18 @@ from typing import Any, Final
 
 import tomli_w
 
-from chain.config.fields import check_table, choice, hex_bytes, host, integer, read_table, refuse, text, write_table
+from chain.config.fields import (
+    boolean,
+    check_table,
+    choice,
+    hex_bytes,
+    host,
+    integer,
+    read_table,
+    refuse,
+    text,
+    write_table,
+)
 from chain.errors import ConfigError
 from chain.types import ADDRESS_BYTES
 
@@ -79,6 +90,7 @@ class ExecutorConfig:
 
     count: int = integer("executors", low=1, high=64, unit="processes", default=1)
     mode: str = choice("execution", allowed=("parallel", "serial"), default="parallel")
+    speculate: bool = boolean("execution of proposals that are prepared and not ordered yet", default=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

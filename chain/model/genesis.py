@@ -13,7 +13,7 @@ from chain.types import MESSAGE_BYTES_MAX, ZERO_DIGEST, Digest
 
 SIGNER_BYTES: Final = 90  # of one signature in a certificate, with its validator id
 TAG_GENESIS: Final = b"headrace/genesis/1"
-RULE_SET: Final = 1
+RULE_SET: Final = 2  # of new networks; what the rule sets are stands in contracts/language/rules.py
 
 
 class ChainParameters(Record, frozen=True, kw_only=True):
@@ -61,7 +61,7 @@ def genesis_header(genesis: Genesis) -> Header:
 
 
 _RANGES: Final[dict[str, tuple[int, int]]] = {
-    "rule_set": (RULE_SET, RULE_SET),
+    "rule_set": (1, RULE_SET),
     "window": (1, 64),
     "block_transactions_max": (1, 20_000),
     "block_bytes_max": (TRANSACTION_BYTES_MAX, MESSAGE_BYTES_MAX - 64 * 1024 - 20_000 * 32),

@@ -77,15 +77,25 @@ def _seal(count: int, top: bytes) -> Digest:
     return Digest(hashlib.sha256(ROOT_PREFIX + count.to_bytes(COUNT_BYTES, "big") + top).digest())
 
 
-def merkle_root(leaves: Sequence[bytes]) -> Digest:
-    """The root of a list of leaves, in the order given."""
-    if not leaves:
-        return EMPTY_ROOT
+def leaf_hashes(leaves: Sequence[bytes]) -> list[bytes]:
+    """What `root_of_hashes` takes, for callers that share the hashing out."""
     sha256 = hashlib.sha256
-    hashes = [sha256(LEAF_PREFIX + leaf).digest() for leaf in leaves]
+    return [sha256(LEAF_PREFIX + leaf).digest() for leaf in leaves]
+
+
+def root_of_hashes(hashes: list[bytes]) -> Digest:
+    """The root of the leaves that have these hashes."""
+    if not hashes:
+        return EMPTY_ROOT
+    count = len(hashes)
     while len(hashes) > 1:
         hashes = _parents(hashes)
-    return _seal(len(leaves), hashes[0])
+    return _seal(count, hashes[0])
+
+
+def merkle_root(leaves: Sequence[bytes]) -> Digest:
+    """The root of a list of leaves, in the order given."""
+    return root_of_hashes(leaf_hashes(leaves))
 
 
 class MerkleTree:

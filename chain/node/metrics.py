@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import accumulate
 
 import psutil
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from chain.node.executions import SHARD_BOUNDS, Executions
 from chain.node.node import Node
 from chain.pipeline.spans import summarize
 from chain.types import Height
@@ -26,6 +28,7 @@ class NodeCollector(Collector):
         yield from self._consensus()
         yield from self._pool()
         yield from self._pipeline()
+        yield from self._execution()
         yield from self._network()
         yield from self._processes()
 
@@ -76,6 +79,42 @@ class NodeCollector(Collector):
         yield mean
         yield _gauge("headrace_pipeline_overlap_ratio", "Summed stage time over time any was busy", summary.overlap)
 
+    def _execution(self) -> Iterator[Metric]:
+        done, engine = self._node.executions, self._node.engine.stats
+        blocks = CounterMetricFamily(
+            "headrace_executor_blocks", "Executed blocks, by mode and why that mode", labels=["mode", "reason"]
+        )
+        for (mode, reason), count in sorted(done.decisions.items()):
+            blocks.add_metric([mode, reason], count)
+        yield blocks
+        yield _counter("headrace_executor_transactions", "Executed transactions", done.transactions)
+        yield _counter("headrace_executor_reexecuted_transactions", "Of these, run twice", done.reexecuted)
+        conflicts = CounterMetricFamily(
+            "headrace_executor_conflicts", "Reads after writes within blocks, planned for and met", labels=["kind"]
+        )
+        conflicts.add_metric(["predicted"], done.conflicts_predicted)
+        conflicts.add_metric(["actual"], done.conflicts_actual)
+        yield conflicts
+        yield _shards(done)
+        busy = CounterMetricFamily(
+            "headrace_executor_busy_seconds", "Time each executor spent running transactions", labels=["executor"]
+        )
+        for executor, busy_us in sorted(done.busy_us.items()):
+            busy.add_metric([str(executor)], busy_us / 1e6)
+        yield busy
+        ahead = self._node.execute_stage.stats
+        heights = CounterMetricFamily(
+            "headrace_executor_speculated_heights",
+            "Heights that executors were given before they were ordered, and what became of them",
+            labels=["outcome"],
+        )
+        heights.add_metric(["kept"], ahead.kept)
+        heights.add_metric(["discarded"], ahead.discarded)
+        yield heights
+        yield _counter("headrace_executor_discarded_blocks", "Blocks whose execution was taken back", engine.discarded)
+        yield _counter("headrace_executor_lost_processes", "Executors that died or failed", engine.executors_lost)
+        yield _counter("headrace_executor_lead_restarts", "Times the first executor was replaced", engine.lead_restarts)
+
     def _network(self) -> Iterator[Metric]:
         node = self._node
         yield _gauge("headrace_net_connected_peers", "Connected validators", len(node.gateway.connected()))
@@ -102,6 +141,15 @@ def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
 
 def _counter(name: str, text: str, value: float) -> CounterMetricFamily:
     return CounterMetricFamily(name, text, value=value)
+
+
+def _shards(done: Executions) -> HistogramMetricFamily:
+    """The number of shards of blocks that ran in parallel, as a histogram."""
+    cumulated = list(accumulate(done.shard_counts))
+    bounds = [*(str(float(bound)) for bound in SHARD_BOUNDS), "+Inf"]
+    family = HistogramMetricFamily("headrace_executor_shards", "Shards of a block that ran in parallel")
+    family.add_metric([], list(zip(bounds, cumulated, strict=True)), done.shards_total)
+    return family
 
 
 def render_metrics(node: Node) -> bytes:

@@ -27,6 +27,7 @@ from chain.model.validators import ValidatorSet
 from chain.net import Channel, Gateway, GatewayHandlers
 from chain.node.archive import BlockWriter, JournalWriter, NodeArchive
 from chain.node.divergence import write_divergence
+from chain.node.executions import Executions
 from chain.node.pool_watch import PoolWatch
 from chain.node.tracker import ExecutedTransactions, Waiters
 from chain.pipeline import ConsensusStage, ExecuteStage, PackStage, Stage, StoreStage
@@ -95,6 +96,7 @@ class Node:
         self._gossip_batches: dict[ValidatorId, int] = {}
         self._stopping = False
         self._executor_cpu_us = 0
+        self.executions = Executions()
 
         self.last_header = store.blocks.tip()
         self.transactions_total = store.blocks.transaction_count()
@@ -449,6 +451,10 @@ class Node:
         self.bodies.forget(digest)
         self.pool_watch.changed()
 
+    def speculate(self, proposal: Proposal, digest: Digest) -> None:
+        if self.config.executor.speculate:
+            self.execute_stage.speculate(proposal, digest)
+
     def execute(self, proposal: Proposal, digest: Digest) -> None:
         hashes = proposal.transaction_hashes()
         self.ordered.update(dict.fromkeys(hashes, Height(proposal.height)))
@@ -507,6 +513,7 @@ class Node:
     def _on_executed(self, block: ExecutedBlock) -> None:
         self._executed[Height(block.header.height)] = block
         self._executor_cpu_us += block.output.stats.cpu_us
+        self.executions.add(block.header.height, len(block.hashes), block.output.stats)
         self.pool.remove(block.proposal.transaction_hashes())
         self.pool_watch.changed()
         self.post(Executed(header=block.header))

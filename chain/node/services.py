@@ -26,6 +26,7 @@ from chain.rpc.services import (
     EventFilter,
     EventItem,
     EventPage,
+    HeightExecution,
     HeightStages,
     NodeStatus,
     PeerView,
@@ -43,7 +44,7 @@ from chain.store import StoredEvent, find_events
 from chain.store.events import EVENTS_MAX
 from chain.types import Digest, Height, ValidatorId
 from contracts.system import SYSTEM_ADDRESS
-from executor import QueryInput, QueryOutput
+from executor import ExecutionStats, QueryInput, QueryOutput
 
 SUMMARY_HEIGHTS: Final = 100
 SYSTEM_GAS: Final = 10_000_000  # for reads of the system contract on the API's own behalf
@@ -177,6 +178,16 @@ class Services:
                 ),
             )
             for entry in self._node.spans.recent(Height(from_height), limit)
+        ]
+
+    def executions(self, from_height: int, limit: int) -> Sequence[HeightExecution]:
+        return [
+            HeightExecution(
+                height=entry.height,
+                transactions=entry.transactions,
+                **{name: getattr(entry.stats, name) for name in ExecutionStats.__struct_fields__},
+            )
+            for entry in self._node.executions.recent(from_height, limit)
         ]
 
     # --- transactions ---

@@ -40,6 +40,7 @@ from consensus.effects import (
     RequestProposal,
     Send,
     SetTimer,
+    Speculate,
     Store,
     VoteRecord,
 )
@@ -81,6 +82,8 @@ class Neighbours(Protocol):
     def obtain(self, effect: ObtainProposal) -> None: ...
 
     def abandon(self, digest: Digest) -> None: ...
+
+    def speculate(self, proposal: Proposal, digest: Digest) -> None: ...
 
     def execute(self, proposal: Proposal, digest: Digest) -> None: ...
 
@@ -286,6 +289,8 @@ class ConsensusStage:
                 self._neighbours.obtain(effect)
             case Abandon(digest=digest):
                 self._neighbours.abandon(digest)
+            case Speculate(proposal=proposal):
+                self._neighbours.speculate(proposal, self.digest(proposal))
             case Execute(proposal=proposal):
                 self._neighbours.execute(proposal, self.digest(proposal))
             case Store():

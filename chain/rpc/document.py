@@ -73,7 +73,7 @@ harmless.
 | answer | {answer} bytes |
 | requests in a batch | {batch} |
 | transactions at once | {transactions} |
-| blocks of one `wait_blocks`, heights of one `get_stages` | {blocks} |
+| blocks of one `wait_blocks`, heights of one `get_stages` or `get_executions` | {blocks} |
 | events of one `get_events` (the last block is given whole) | {events} |
 | connections | {connections} (set in node.toml) |
 | waiting requests, contract reads at one time | {waits}, {queries} |

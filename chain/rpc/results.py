@@ -11,6 +11,7 @@ from chain.model.block import Certificate, Event, Header, Proposal, Receipt, hea
 from chain.model.signing import decode_transaction
 from chain.rpc.services import (
     EventItem,
+    HeightExecution,
     HeightStages,
     PeerView,
     QueryResult,
@@ -330,6 +331,12 @@ class PeersResult(Shown, frozen=True, kw_only=True):
 
 class StagesResult(Shown, frozen=True, kw_only=True):
     heights: list[HeightStages]
+
+
+class ExecutionsResult(Shown, frozen=True, kw_only=True):
+    """Ascending. A height that is missing was executed before this node's start, or too long ago."""
+
+    heights: list[HeightExecution]
 
 
 class GenesisResult(Shown, frozen=True, kw_only=True):

@@ -173,6 +173,34 @@ class HeightStages(Shown, frozen=True, kw_only=True):
     spans: tuple[StageSpan, ...]  # in the order of the stages: pack, consensus, execute, checkpoint, store
 
 
+class HeightExecution(Shown, frozen=True, kw_only=True):
+    """How this node executed a block: its own affair, for other nodes do it differently and come to the same block.
+
+    `mode` is "parallel" or "serial", `reason` why. A shard is transactions that one executor must run in order;
+    `shard_sizes` are the largest, descending. `conflicts_predicted`: reads that the plan linked to an earlier write of
+    the block; `conflicts_actual`: reads that found one, or should have, of a block that ran in parallel. `reexecuted`:
+    transactions that ran twice. Times in microseconds: `busy_us` of each executor running transactions, `plan_us` and
+    `validate_us` of the first one, `wall_us` from planning to the roots, `cpu_us` of all together.
+    """
+
+    height: int
+    transactions: int
+    mode: str
+    reason: str
+    shards: int
+    largest_shard: int
+    shard_sizes: tuple[int, ...]
+    conflicts_predicted: int
+    conflicts_actual: int
+    reexecuted: int
+    executors_lost: int
+    busy_us: tuple[int, ...]
+    plan_us: int
+    validate_us: int
+    wall_us: int
+    cpu_us: int
+
+
 class NodeStatus(Shown, frozen=True, kw_only=True):
     """One look at a node. `ready`: it answers reads at the head of the chain and takes transactions."""
 
@@ -225,6 +253,9 @@ class NodeServices(Protocol):
     def genesis(self) -> Genesis: ...
 
     def stages(self, from_height: int, limit: int) -> Sequence[HeightStages]: ...
+
+    def executions(self, from_height: int, limit: int) -> Sequence[HeightExecution]:
+        """Ascending; only what was executed since the start, and only recent heights are kept."""
 
     async def submit(self, raws: Sequence[bytes]) -> Sequence[SubmitResult]:
         """Check and take transactions into the pool; one result each, in order. Never raises for bad ones."""

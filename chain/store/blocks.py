@@ -66,9 +66,17 @@ class BlockStore:
     """Blocks and their indices; safe for threads, one writer at a time."""
 
     def __init__(
-        self, path: Path, genesis: Header, *, map_bytes: int = BLOCKS_MAP_BYTES, history: bool = True
+        self,
+        path: Path,
+        genesis: Header,
+        *,
+        map_bytes: int = BLOCKS_MAP_BYTES,
+        history: bool = True,
+        readonly: bool = False,
     ) -> None:
         """Open, or make with the genesis block in it. `history` counts when it is made: a gap could not be proved over.
+
+        `readonly` is for another process than the node's, whether that runs or not: its tip is the one at opening.
 
         Raises:
             StoreError, ConfigError: as `Environment` and `Environment.check_stamp` say, or another genesis is inside.
@@ -76,10 +84,13 @@ class BlockStore:
         self.path = path
         self.chain_id = genesis.chain_id
         self._env: Environment = open_environment(
-            path, kind="blocks", databases=(_BLOCKS, _TRANSACTIONS, EVENTS, _HISTORY), map_bytes=map_bytes
-        )
+            path, kind="blocks", databases=(_BLOCKS, _TRANSACTIONS, EVENTS, _HISTORY), map_bytes=map_bytes,
+            readonly=readonly,
+        )  # fmt: skip
         try:
             if self._env.check_stamp(genesis.chain_id):
+                if readonly:
+                    raise StoreError(f"{path}: the blocks environment was never finished; start its node")
                 self._create(genesis, history)
             if self.header(0) != encode(genesis):
                 raise StoreError(f"{path}: its genesis block is not the configured one")

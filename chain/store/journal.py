@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 import lmdb
 
-from chain.errors import InvariantError
+from chain.errors import InvariantError, StoreError
 from chain.store.environment import Environment, WriteTransaction, open_environment
 from chain.store.layout import count_parts, height_key, pack_parts, part, unpack_parts
 from chain.types import DIGEST_BYTES, Digest
@@ -52,19 +52,24 @@ class JournalProposal(NamedTuple):
 class JournalStore:
     """Safe for threads, one writer at a time; every call that writes is one transaction and one sync."""
 
-    def __init__(self, path: Path, *, chain_id: bytes, map_bytes: int = JOURNAL_MAP_BYTES) -> None:
-        """Open, or make it empty.
+    def __init__(
+        self, path: Path, *, chain_id: bytes, map_bytes: int = JOURNAL_MAP_BYTES, readonly: bool = False
+    ) -> None:
+        """Open, or make it empty. `readonly` is for another process than the node's, whether that runs or not.
 
         Raises:
             StoreError, ConfigError: as `Environment` and `Environment.check_stamp` say.
         """
         self.path = path
         self._env: Environment = open_environment(
-            path, kind="journal", databases=(_RECORDS, _SLOTS, _PROPOSALS, _DIGESTS), map_bytes=map_bytes
-        )
+            path, kind="journal", databases=(_RECORDS, _SLOTS, _PROPOSALS, _DIGESTS), map_bytes=map_bytes,
+            readonly=readonly,
+        )  # fmt: skip
         try:
             self.is_new: bool = self._env.check_stamp(chain_id)
             if self.is_new:
+                if readonly:
+                    raise StoreError(f"{path}: the journal environment was never finished; start its node")
                 with self._env.write() as txn:
                     self._env.put_stamp(txn, chain_id)
         except BaseException:

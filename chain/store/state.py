@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -161,10 +162,10 @@ class StateReader:
         except lmdb.Error as error:
             raise StoreError(f"{self.path}: cannot be read: {error}") from None
 
-    def scan(self, prefix: bytes) -> list[tuple[bytes, bytes]]:
-        """All (key, value) whose key starts with `prefix`, ascending, in the snapshot."""
+    def scan(self, prefix: bytes, limit: int | None = None) -> list[tuple[bytes, bytes]]:
+        """The first `limit` (None: all) pairs whose key starts with `prefix`, ascending, in the snapshot."""
         try:
-            return _scan(self._txn, self._database, prefix)
+            return _scan(self._txn, self._database, prefix, limit)
         except lmdb.Error as error:
             raise StoreError(f"{self.path}: cannot be read: {error}") from None
 
@@ -183,12 +184,14 @@ def _load_position(environment: Environment, txn: lmdb.Transaction[bytes]) -> _P
         raise StoreError(f"{environment.path}: its height cannot be read: {error}") from None
 
 
-def _scan(txn: lmdb.Transaction[bytes], database: Database, prefix: bytes) -> list[tuple[bytes, bytes]]:
+def _scan(
+    txn: lmdb.Transaction[bytes], database: Database, prefix: bytes, limit: int | None = None
+) -> list[tuple[bytes, bytes]]:
     found: list[tuple[bytes, bytes]] = []
     cursor = txn.cursor(database)
     if not (cursor.set_range(prefix) if prefix else cursor.first()):
         return found
-    for key, value in cursor:
+    for key, value in islice(cursor, limit):
         if not key.startswith(prefix):
             break
         found.append((key, value))

@@ -6,5 +6,16 @@ bind to an address, `contract_abi` describes the interface. Nothing in this pack
 
 from contracts.language.compiler import CompiledContract, check, code_hash, compile_contract, contract_abi
 from contracts.language.findings import BadSource, Finding
+from contracts.language.rules import NEWEST, RULE_SETS
 
-__all__ = ["BadSource", "CompiledContract", "Finding", "check", "code_hash", "compile_contract", "contract_abi"]
+__all__ = [
+    "NEWEST",
+    "RULE_SETS",
+    "BadSource",
+    "CompiledContract",
+    "Finding",
+    "check",
+    "code_hash",
+    "compile_contract",
+    "contract_abi",
+]

@@ -37,10 +37,12 @@ def tuple_of(*items: ast.expr) -> ast.Tuple:
     return ast.Tuple(elts=list(items), ctx=ast.Load())
 
 
-def charge(amount: int) -> list[ast.stmt]:
-    """Pay for a basic block before it runs."""
+def charge(items: list[tuple[int, int]], *, itemised: bool) -> list[ast.stmt]:
+    """Pay for a basic block before it runs; `items` are (line, cost). Itemised code hands them to `h__pay`."""
     gas = ast.Attribute(value=load(FRAME), attr="gas", ctx=ast.Store())
-    spent = ast.AugAssign(target=gas, op=ast.Sub(), value=ast.Constant(amount))
+    spent: ast.stmt = ast.AugAssign(target=gas, op=ast.Sub(), value=ast.Constant(sum([cost for _, cost in items])))
+    if itemised:
+        spent = ast.Expr(value=helper("pay", literal(tuple(items))))
     left = ast.Attribute(value=load(FRAME), attr="gas", ctx=ast.Load())
     empty = ast.Compare(left=left, ops=[ast.Lt()], comparators=[ast.Constant(0)])
     stop = ast.Expr(value=helper("out_of_gas"))

@@ -19,12 +19,14 @@ from contracts.language.build import (
     tuple_of,
     variable_name,
 )
-from contracts.language.model import InterfaceDecl, MethodDecl, Mutability, RecordDecl, Storage, StubDecl
+from contracts.language.model import InterfaceDecl, MethodDecl, Mutability, RecordDecl, Storage, StubDecl, VariableDecl
+from contracts.language.types import INT
 from contracts.language.vocabulary import BUILTIN_ADVICE, BUILTINS, CLASS_METHODS, METHODS, STATEMENT_CALLS
 
 if TYPE_CHECKING:
     from contracts.language.expressions import Expressions
 
+_ADD_BOUNDS = ("minimum", "maximum")
 # Storage operation -> (fewest, most arguments, reads, writes)
 _VALUE_OPERATIONS = {"get": (0, 1, 1, 0), "set": (1, 1, 0, 1), "exists": (0, 0, 1, 0), "delete": (0, 0, 0, 1)}
 _MAP_OPERATIONS = {"get": (1, 2, 1, 0)}
@@ -46,6 +48,8 @@ class Calls:
                 return scope.refuse(node, "star", "name the arguments one by one")
         if any(keyword.arg is None for keyword in node.keywords):
             return scope.refuse(node, "star", "name the arguments one by one")
+        if scope.rules.refuses_repeated_arguments:
+            self._refuse_repeated(node)
         match node.func:
             case ast.Name(id=name):
                 return self._named(node, name)
@@ -54,6 +58,12 @@ class Calls:
             case ast.Attribute():
                 return self._attribute(node, node.func)
         return scope.refuse(node, "call", "what is called is named in the source")
+
+    def _refuse_repeated(self, node: ast.Call) -> None:
+        names = [keyword.arg for keyword in node.keywords]
+        for number, name in enumerate(names):
+            if name in names[:number]:
+                self._scope.refuse(node, "arguments", f"{name} is given twice")
 
     # Name(...)
 
@@ -106,6 +116,7 @@ class Calls:
         self, node: ast.Call, fewest: int, most: int, allowed: tuple[str, ...]
     ) -> tuple[list[ast.expr], list[ast.keyword]]:
         """Arguments of something built in, counted and translated."""
+        self._refuse_repeated(node)
         if not fewest <= len(node.args) <= most:
             expected = str(fewest) if fewest == most else f"{fewest} to {most}"
             self._scope.refuse(node, "arguments", f"takes {expected} positional arguments")
@@ -207,15 +218,16 @@ class Calls:
         declared = scope.model.variables[variable]
         if declared.storage is Storage.MAP and operation == "scan":
             return self._scan(node, variable, len(declared.key) if declared.is_tuple_key else 0)
+        if declared.storage is not Storage.LIST and operation == "add":
+            return self._add(node, declared)
         operations = {
             Storage.VALUE: _VALUE_OPERATIONS,
             Storage.MAP: _MAP_OPERATIONS,
             Storage.LIST: _LIST_OPERATIONS,
         }[declared.storage]
         if operation not in operations:
-            return scope.refuse(
-                node, "storage", f"a {declared.storage.value} has {', '.join(sorted(operations))}, not {operation}"
-            )
+            reason = f"a {declared.storage.value} has {', '.join(sorted(operations))}, not {operation}"
+            return scope.refuse(node, "storage", reason)
         fewest, most, reads, writes = operations[operation]
         scope.cost += reads * gas.READ + writes * gas.WRITE
         if writes:
@@ -229,6 +241,23 @@ class Calls:
             defaulted = arguments if len(arguments) == most else [*arguments, ast.Constant(None)]
             return function(variable_name(variable, "find"), *defaulted)
         return function(variable_name(variable, operation), *arguments)
+
+    def _add(self, node: ast.Call, variable: VariableDecl) -> ast.expr:
+        """`self.value.add(amount, ...)`, `self.map.add(key, amount, ...)`: the fixed price is paid here."""
+        scope = self._scope
+        if not scope.rules.has_adds:
+            reason = "add came with rule set 2, this chain has rule set 1: read the value and write it back"
+            return scope.refuse(node, "storage", reason)
+        if variable.value != INT:
+            return scope.refuse(node, "storage", "add is for Value[int] and Map[..., int]")
+        scope.writes(node)
+        scope.cost += gas.ADD
+        names = ("amount",) if variable.storage is Storage.VALUE else ("key", "amount")
+        if len(node.args) != len(names) or any(keyword.arg not in _ADD_BOUNDS for keyword in node.keywords):
+            return scope.refuse(node, "arguments", f"add({', '.join(names)}, minimum=..., maximum=...)")
+        arguments = [self._expressions.expr(argument) for argument in node.args]
+        keywords = [ast.keyword(arg=word.arg, value=self._expressions.expr(word.value)) for word in node.keywords]
+        return function(variable_name(variable.name, "add"), *arguments, keywords=keywords)
 
     def _scan(self, node: ast.Call, variable: str, parts: int) -> ast.expr:
         if node.keywords or len(node.args) >= max(parts, 1):
@@ -271,6 +300,7 @@ class Calls:
         scope = self._scope
         if node.args:
             return scope.refuse(node, "arguments", "a struct's replace takes fields by name")
+        self._refuse_repeated(node)
         known = {field.name for struct in scope.model.structs.values() for field in struct.fields}
         value = self._expressions.expr(target.value)
         keywords: list[ast.keyword] = []

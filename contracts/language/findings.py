@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass
+from typing import Final
 
 from chain.errors import BadInput
+from contracts.language.limits import REASON_CHARS_MAX
+
+RECEIPT_PREFIX: Final = "bad_source: "
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -21,6 +25,10 @@ class Finding:
         return f"{self.line}:{self.column}: {self.code}: {self.reason}"
 
 
+def _receipt_part(finding: Finding) -> str:
+    return "syntax" if finding.code == "syntax" else f"{finding.code} line {finding.line}"
+
+
 class BadSource(BadInput):
     """A contract source with findings; the text names the first."""
 
@@ -29,11 +37,22 @@ class BadSource(BadInput):
         more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
         super().__init__("bad_source", f"{findings[0]}{more}")
 
-    @property
-    def receipt_text(self) -> str:
-        """The part that is the same under every version of Python: a parser's own position and words are not."""
-        first = self.findings[0]
-        return "syntax" if first.code == "syntax" else f"{first.code} line {first.line}"
+    def receipt_text(self, *, all_findings: bool) -> str:
+        """The part that is the same under every version of Python: a parser's own position and words are not.
+
+        With `all_findings` each code and line stands once, as many as fit `REASON_CHARS_MAX` together with the number
+        of those that do not.
+        """
+        shown = list(dict.fromkeys([_receipt_part(finding) for finding in self.findings]))
+        if not all_findings:
+            return shown[0]
+        text = ", ".join(shown)
+        room = REASON_CHARS_MAX - len(RECEIPT_PREFIX)
+        kept = len(shown)
+        while len(text) > room:
+            kept -= 1
+            text = f"{', '.join(shown[:kept])}, {len(shown) - kept} more"
+        return text
 
 
 class Findings:

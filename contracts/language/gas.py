@@ -1,4 +1,4 @@
-"""The gas table of rule set 1. One unit is meant to be about ten nanoseconds of one core.
+"""The gas table of rule sets 1 and 2. One unit is meant to be about ten nanoseconds of one core.
 
 Static costs are summed per basic block by the translator and charged before the block runs; dynamic costs are charged
 by the operation that knows the size. Nothing here depends on caches, on the old value of a key, or on the process.
@@ -43,6 +43,7 @@ READ_BYTE: Final = 1
 WIDE_BYTE: Final = 6  # on top, of a value or argument with an integer beyond 64 bits
 WRITE: Final = 1_000
 WRITE_BYTE: Final = 4  # of key and value
+ADD: Final = 1_400  # rule set 2; a read and a write of any integer, whatever is there; the key's bytes on top
 SCAN: Final = 2_000
 SCAN_ITEM: Final = 150
 

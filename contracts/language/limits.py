@@ -1,4 +1,4 @@
-"""Bounds of the language and of its values. All of them are consensus rules of rule set 1."""
+"""Bounds of the language and of its values. All of them are consensus rules of rule sets 1 and 2."""
 
 from __future__ import annotations
 

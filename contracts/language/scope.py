@@ -7,13 +7,17 @@ import ast
 from contracts.language.findings import Findings
 from contracts.language.kinds import Kinds, assigned_names
 from contracts.language.model import ContractModel, MethodDecl, Mutability
+from contracts.language.rules import Rules
 
 
 class Scope:
     """Names, kinds and the gas of the block being translated."""
 
-    def __init__(self, model: ContractModel, method: MethodDecl, findings: Findings, recursive: frozenset[str]) -> None:
+    def __init__(
+        self, model: ContractModel, method: MethodDecl, findings: Findings, recursive: frozenset[str], rules: Rules
+    ) -> None:
         self.model = model
+        self.rules = rules
         self.method = method
         self.kinds = Kinds(model, method)
         self.fields = model.field_names()

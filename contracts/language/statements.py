@@ -20,6 +20,7 @@ from contracts.language.declarations import check_annotation
 from contracts.language.expressions import Expressions
 from contracts.language.findings import Findings
 from contracts.language.model import ContractModel, MethodDecl, Mutability
+from contracts.language.rules import Rules
 from contracts.language.scope import Scope
 from contracts.language.vocabulary import NODE_ADVICE, RESERVED
 
@@ -27,16 +28,22 @@ _SAFE_ITERABLES = frozenset(("range", "enumerate", "zip", "reversed", "sorted", 
 
 
 def translate_method(
-    model: ContractModel, method: MethodDecl, findings: Findings, recursive: frozenset[str]
+    model: ContractModel,
+    method: MethodDecl,
+    findings: Findings,
+    recursive: frozenset[str],
+    rules: Rules,
+    *,
+    itemised: bool = False,
 ) -> ast.FunctionDef:
     """The function `m__name(h__x, ...)` that does what the method says, metered."""
-    scope = Scope(model, method, findings, recursive)
+    scope = Scope(model, method, findings, recursive, rules)
     for name in sorted(scope.locals):
         if name in RESERVED or name in model.constants or "__" in name or name in model.structs:
             findings.add(method.node, "shadow", f"{name} is built in, declared above, or has two underscores in a row")
         elif name in model.interfaces or name in model.events:
             findings.add(method.node, "shadow", f"{name} is declared above")
-    body = Statements(scope).block(method.node.body, gas.FUNCTION)
+    body = Statements(scope, itemised=itemised).block(method.node.body, gas.FUNCTION)
     arguments = ast.arguments(
         posonlyargs=[],
         args=[ast.arg(arg=name) for name in (FRAME, *method.parameters)],
@@ -48,35 +55,42 @@ def translate_method(
     return ast.fix_missing_locations(ast.copy_location(made, method.node))
 
 
+def _is_text(node: ast.stmt) -> bool:
+    """A docstring, or a comment written as one."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
 class Statements:
     """Translates the statements of one method."""
 
-    def __init__(self, scope: Scope) -> None:
+    def __init__(self, scope: Scope, *, itemised: bool) -> None:
         self._scope = scope
+        self._itemised = itemised
         self._expressions = Expressions(scope)
+        self._loops = 0  # around the statement being translated
 
     def block(self, body: list[ast.stmt], cost: int) -> list[ast.stmt]:
-        """A suite, cut into basic blocks. `cost` belongs to the first of them. The scope's own cost is left alone."""
-        scope = self._scope
-        around, scope.cost = scope.cost, cost
+        """A suite, cut into basic blocks, each charged on the line where it begins.
+
+        `cost` belongs to the first of them. The scope's own cost is left alone.
+        """
+        scope, around = self._scope, self._scope.cost
         result: list[ast.stmt] = []
-        start = 0
-        for node in body:
-            scope.cost += gas.STATEMENT
+        start, first = 0, body[0]
+        items = [(next((node for node in body if not _is_text(node)), first).lineno, cost)] if cost else []
+        for number, node in enumerate(body, 1):
+            scope.cost = gas.STATEMENT
             made = [ast.copy_location(item, node) for item in self._statement(node)]
+            items.append((node.lineno, scope.cost))
             result.extend(made)
-            if isinstance(node, ast.If | ast.For | ast.While | ast.Try):
-                result[start:start] = self._charge(node)
-                start = len(result)
-        if scope.cost:
-            result[start:start] = self._charge(body[-1])
+            if isinstance(node, ast.If | ast.For | ast.While | ast.Try) or number == len(body):
+                result[start:start] = self._charge(first, items)
+                start, first, items = len(result), body[min(number, len(body) - 1)], []
         scope.cost = around
         return result
 
-    def _charge(self, node: ast.stmt) -> list[ast.stmt]:
-        made = [ast.copy_location(item, node) for item in charge(self._scope.cost)]
-        self._scope.cost = 0
-        return made
+    def _charge(self, node: ast.stmt, items: list[tuple[int, int]]) -> list[ast.stmt]:
+        return [ast.copy_location(item, node) for item in charge(items, itemised=self._itemised)]
 
     def _statement(self, node: ast.stmt) -> list[ast.stmt]:
         match node:
@@ -96,7 +110,11 @@ class Statements:
                 return self._for(node)
             case ast.While():
                 return self._while(node)
-            case ast.Break() | ast.Continue() | ast.Pass():
+            case ast.Pass():
+                return [node]
+            case ast.Break() | ast.Continue():
+                if not self._loops:
+                    self._scope.refuse(node, "loop", "break and continue stand in a loop")
                 return [node]
             case ast.Delete():
                 return [made for target in node.targets for made in self._delete(target)]
@@ -110,8 +128,8 @@ class Statements:
 
     def _expression(self, node: ast.Expr) -> list[ast.stmt]:
         value = node.value
-        if isinstance(value, ast.Constant) and isinstance(value.value, str):
-            return [ast.Pass()]  # a docstring, or a comment written as one
+        if _is_text(node):
+            return [ast.Pass()]
         if not isinstance(value, ast.Call):
             self._expressions.expr(value)  # for its findings, which say more
             self._scope.refuse(node, "no_effect", "the value is not used")
@@ -266,7 +284,13 @@ class Statements:
                 self._scope.cost += gas.OPERATION
                 iterable = helper("iter", iterable)
         target = self._name_target(node.target)
-        return [ast.For(target=target, iter=iterable, body=self.block(node.body, gas.ITERATION), orelse=[])]
+        return [ast.For(target=target, iter=iterable, body=self._loop(node.body, gas.ITERATION), orelse=[])]
+
+    def _loop(self, body: list[ast.stmt], cost: int) -> list[ast.stmt]:
+        self._loops += 1
+        made = self.block(body, cost)
+        self._loops -= 1
+        return made
 
     def _while(self, node: ast.While) -> list[ast.stmt]:
         if node.orelse:
@@ -274,7 +298,7 @@ class Statements:
         before = self._scope.cost
         test = self._expressions.expr(node.test)
         each = self._scope.cost - before  # each round pays for the test that follows it
-        return [ast.While(test=test, body=self.block(node.body, gas.ITERATION + each), orelse=[])]
+        return [ast.While(test=test, body=self._loop(node.body, gas.ITERATION + each), orelse=[])]
 
     def _delete(self, target: ast.expr) -> list[ast.stmt]:
         if not isinstance(target, ast.Subscript):

@@ -1,1 +1,1 @@
-"""Small contracts of general use: a SmallBank for benchmarks, a token. Sources, read as text (`contracts.sources`)."""
+"""Small contracts of general use: a SmallBank for benchmarks, a token, counters. Sources, read as text (`contracts.sources`)."""

@@ -38,7 +38,6 @@ class Token(Contract):
         self.name.set(name)
         self.symbol.set(symbol)
         self.owner.set(ctx.sender)
-        self.total_supply.set(0)
         self._mint(ctx.sender, supply)
 
     @external
@@ -93,8 +92,8 @@ class Token(Contract):
         return (self.name.get(), self.symbol.get(), self.owner.get())
 
     def _mint(self, destination, amount):
-        self.total_supply.set(self.total_supply.get() + amount)
-        self.balances[destination] = self.balances.get(destination, 0) + amount
+        self.total_supply.add(amount)
+        self.balances.add(destination, amount)
         emit(Transferred(source=NOBODY, destination=destination, amount=amount))
 
     def _move(self, source, destination, amount):
@@ -102,5 +101,5 @@ class Token(Contract):
         balance = self.balances.get(source, 0)
         require(balance >= amount, "insufficient_funds")
         self.balances[source] = balance - amount
-        self.balances[destination] = self.balances.get(destination, 0) + amount
+        self.balances.add(destination, amount)  # not read: payments to one account do not wait for each other
         emit(Transferred(source=source, destination=destination, amount=amount))

@@ -19,8 +19,9 @@ from contracts.language.build import event_name, field_name, struct_name, variab
 from contracts.language.limits import EVENTS_MAX, INTEGER_MAX, INTEGER_MIN, KEY_BYTES_MAX, VALUE_BYTES_MAX
 from contracts.language.model import ContractModel, RecordDecl, Storage, VariableDecl
 from contracts.language.types import BOOL, INT, Scalar, TupleOf, Type
+from contracts.runtime.adds import MISSING
 from contracts.runtime.errors import ContractError, Status
-from contracts.runtime.frame import MISSING, Frame
+from contracts.runtime.frame import Frame
 from contracts.runtime.metering import wrong_type
 from contracts.runtime.records import Shapes, encode_fast, encode_value
 
@@ -43,8 +44,9 @@ def storage_prefix(address: bytes, variable: str) -> bytes:
 class Accessors:
     """The generated code of one source, and what its namespace needs; independent of the address."""
 
-    def __init__(self, model: ContractModel, shapes: Shapes) -> None:
+    def __init__(self, model: ContractModel, shapes: Shapes, *, has_adds: bool) -> None:
         self._shapes = shapes
+        self._has_adds = has_adds
         self._variables = tuple(model.variables)
         self.constants: dict[str, Any] = dict(_RUNTIME)
         text = [
@@ -134,6 +136,8 @@ class Accessors:
             erases = "delete" if variable.storage is Storage.VALUE else "del"
             text.append(define(asks, key_parameter, f"{key}{lookup}    return raw is not None\n"))
             text.append(define(erases, key_parameter, f"{key}{self._put('None', 0)}"))
+            if self._has_adds and variable.value == INT:
+                text.append(self._add(variable, key))
         if variable.storage is Storage.MAP:
             text.append(self._scan(variable))
         if variable.storage is Storage.LIST:
@@ -163,6 +167,14 @@ class Accessors:
             "    h__x.journal.append((k, writes.get(k, MISSING)))\n"
             f"    writes[k] = {raw}\n"
         )
+
+    def _add(self, variable: VariableDecl, key: str) -> str:
+        """Adding: the fixed price is in the caller's block, so that it tells nothing of what is stored."""
+        parameters = "amount" if variable.storage is Storage.VALUE else "key, amount"
+        lines = f"def {variable_name(variable.name, 'add')}(h__x, {parameters}, /, minimum=LOW, maximum=HIGH):\n{key}"
+        for name in ("amount", "minimum", "maximum"):
+            lines += self._check(INT, name, f"{name} of {variable.name}")
+        return f"{lines}    h__x.gas -= {gas.WRITE_BYTE} * len(k)\n    h__x.add(k, amount, minimum, maximum)\n"
 
     def _scan(self, variable: VariableDecl) -> str:
         name = variable.name
@@ -308,6 +320,8 @@ _RUNTIME: Final[dict[str, Any]] = {
     "str": str,
     "OverflowError": OverflowError,
     "MISSING": MISSING,
+    "LOW": INTEGER_MIN,
+    "HIGH": INTEGER_MAX,
     "enc": encode_fast,
     "wide": _wide,
     "wide_key": _wide_key,

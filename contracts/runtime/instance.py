@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -156,11 +157,12 @@ class Linked:
 
     __slots__ = ("_accessors", "_shapes", "_shared", "compiled")
 
-    def __init__(self, compiled: CompiledContract) -> None:
+    def __init__(self, compiled: CompiledContract, extra: Mapping[str, Any] = MappingProxyType({})) -> None:
+        """`extra` is put into the namespace of every deployment: what itemised code calls."""
         model = compiled.model
         self.compiled = compiled
         self._shapes = Shapes(model)
-        self._accessors = Accessors(model, self._shapes)
+        self._accessors = Accessors(model, self._shapes, has_adds=compiled.rules.has_adds)
         self._shared: dict[str, Any] = {
             "__builtins__": {},
             "h__call": call,
@@ -168,6 +170,7 @@ class Linked:
             **OPERATIONS,
             **FUNCTIONS,
             **VALUE_METHODS,
+            **extra,
         }
         for name, value in model.constants.items():
             self._shared[constant_name(name)] = value

@@ -16,13 +16,16 @@ from chain.errors import InvariantError
 from contracts.language import gas as gas_table
 from contracts.language.compiler import code_hash, compile_contract
 from contracts.language.limits import CALL_DEPTH_MAX
+from contracts.language.rules import NEWEST, RULE_SETS, rules_of
+from contracts.runtime.adds import settle
 from contracts.runtime.errors import CALL_ERRORS, CallFailed, ContractError, OutOfGas, Status, contract_error
 from contracts.runtime.frame import BlockContext, Context, Frame, Outcome, State
 from contracts.runtime.instance import Instance, Linked, Method
 from contracts.system.contract import SYSTEM_ADDRESS, SystemContract
 from contracts.system.registry import ContractRecord, Lifecycle, record_key, source_key
 
-RULE_SETS: Final = (1,)
+__all__ = ["RULE_SETS", "Machine"]
+
 _LINKED_MAX: Final = 512
 _INSTANCES_MAX: Final = 4_096
 _RECURSION_LIMIT: Final = 4_000  # Python frames; by their own counters contracts stay below 1,500
@@ -55,12 +58,12 @@ class _Recent(Generic[K, V]):
 class Machine:
     """Executes contracts under one rule set. Not to be used by two threads at once."""
 
-    def __init__(self, rule_set: int = 1) -> None:
-        if rule_set not in RULE_SETS:
-            raise InvariantError(f"rule set {rule_set} is not known; known: {RULE_SETS}")
+    def __init__(self, rule_set: int = NEWEST) -> None:
+        """Raises InvariantError for a rule set this version does not know."""
+        self.rule_set = rule_set
+        self.rules = rules_of(rule_set)
         if sys.getrecursionlimit() < _RECURSION_LIMIT:
             sys.setrecursionlimit(_RECURSION_LIMIT)
-        self.rule_set = rule_set
         self._linked: _Recent[bytes, Linked] = _Recent(_LINKED_MAX)
         self._instances: _Recent[tuple[bytes, bytes], tuple[Instance, ContractRecord]] = _Recent(_INSTANCES_MAX)
         self._system = SystemContract(self)
@@ -97,9 +100,15 @@ class Machine:
         gas_limit: int,
         signed: bool,
     ) -> Outcome:
-        """Run a read, or simulate a transaction: `ctx.is_query` is True; the writes are shown and applied nowhere."""
+        """Run a read, or simulate a transaction: `ctx.is_query` is True; the writes are shown and applied nowhere.
+
+        Adds are settled: `writes` shows the sums, `adds` is empty.
+        """
         context = Context(self, state, block, sender, _NO_HASH, True, signed)
-        return self._run(context, sender, target, method, arguments, min(gas_limit, block.transaction_gas_max))
+        outcome = self._run(context, sender, target, method, arguments, min(gas_limit, block.transaction_gas_max))
+        outcome.writes = settle(outcome, state.peek)
+        outcome.adds = {}
+        return outcome
 
     def _run(
         self, context: Context, sender: bytes, target: bytes, method: str, arguments: bytes, gas_limit: int
@@ -111,15 +120,17 @@ class Machine:
                 raise OutOfGas
             result = self._enter(frame, target, method, arguments)
             if frame.gas >= 0:
-                return Outcome(0, gas_limit - frame.gas, result, "", tuple(context.events), context.writes)
+                adds = context.observed(failed=False) if context.adds else {}
+                return Outcome(0, gas_limit - frame.gas, result, "", tuple(context.events), context.writes, adds)
             status, reason = Status.OUT_OF_GAS, ""
         except CALL_ERRORS as caught:
             status, reason = contract_error(caught)
         except (RuntimeError, MemoryError) as bug:  # RecursionError is a RuntimeError; metering should have come first
             raise InvariantError(f"{type(bug).__name__} in contract execution: {bug}") from bug
+        adds = context.observed(failed=True)
         if frame.gas < 0 or status == Status.OUT_OF_GAS:
-            return Outcome(int(Status.OUT_OF_GAS), gas_limit, b"", "out_of_gas")
-        return Outcome(int(status), gas_limit - frame.gas, b"", reason)
+            return Outcome(int(Status.OUT_OF_GAS), gas_limit, b"", "out_of_gas", adds=adds)
+        return Outcome(int(status), gas_limit - frame.gas, b"", reason, adds=adds)
 
     def call(
         self,
@@ -223,6 +234,6 @@ class Machine:
         digest = code_hash(source)
         linked = self._linked.get(digest)
         if linked is None:
-            linked = Linked(compile_contract(source))
+            linked = Linked(compile_contract(source, self.rules.number))
             self._linked.put(digest, linked)
         return linked

@@ -18,6 +18,8 @@ from typing import Any, Final
 from chain.codec import pack, tagged_digest, unpack
 from chain.model.block import Event
 from chain.types import Address
+from contracts.language import NEWEST
+from contracts.runtime.adds import settle
 from contracts.runtime.errors import Status
 from contracts.runtime.frame import BlockContext, Outcome
 from contracts.runtime.machine import Machine
@@ -33,8 +35,11 @@ _GAS: Final = 100_000_000
 class DictState(dict[bytes, bytes]):
     """A `State` in a dict."""
 
-    def scan(self, prefix: bytes) -> list[tuple[bytes, bytes]]:
-        return sorted((key, raw) for key, raw in self.items() if key.startswith(prefix))
+    def peek(self, key: bytes) -> bytes | None:
+        return self.get(key)
+
+    def scan(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        return sorted((key, raw) for key, raw in self.items() if key.startswith(prefix))[:limit]
 
     def apply(self, writes: dict[bytes, bytes | None]) -> None:
         for key, raw in writes.items():
@@ -73,10 +78,15 @@ class LocalChain:
     """Every call is a transaction in a block of its own. `time_ms` is the next block's time and may be set."""
 
     def __init__(
-        self, *, time_ms: int = 1_700_000_000_000, deployers: Iterable[bytes] = (), gas_limit: int = _GAS
+        self,
+        *,
+        time_ms: int = 1_700_000_000_000,
+        deployers: Iterable[bytes] = (),
+        gas_limit: int = _GAS,
+        rule_set: int = NEWEST,
     ) -> None:
         self.state = DictState()
-        self.machine = Machine()
+        self.machine = Machine(rule_set)
         self.height = 0
         self.time_ms = time_ms
         self.chain_id = tagged_digest(b"headrace/test-chain/1", b"")
@@ -120,7 +130,7 @@ class LocalChain:
             arguments=pack(plain(arguments)),
             gas_limit=self.gas_limit if gas_limit is None else gas_limit,
         )
-        self.state.apply(outcome.writes)
+        self.state.apply(settle(outcome, self.state.peek))
         return self._result(outcome)
 
     def read(
@@ -140,7 +150,8 @@ class LocalChain:
         return self._result(outcome)
 
     def block(self) -> BlockContext:
-        return BlockContext(self.chain_id, self.height, self.time_ms, 1, max(_GAS, self.gas_limit), self._deployers)
+        gas = max(_GAS, self.gas_limit)
+        return BlockContext(self.chain_id, self.height, self.time_ms, self.machine.rule_set, gas, self._deployers)
 
     def _result(self, outcome: Outcome) -> Result:
         value = unpack(outcome.result) if outcome.result else None

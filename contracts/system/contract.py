@@ -14,7 +14,7 @@ from chain.model.block import Event
 from chain.types import ADDRESS_BYTES, Address
 from contracts.language import gas
 from contracts.language.compiler import CompiledContract
-from contracts.language.findings import BadSource
+from contracts.language.findings import RECEIPT_PREFIX, BadSource
 from contracts.runtime.errors import ContractError, Status
 from contracts.runtime.frame import Frame
 from contracts.system.registry import (
@@ -204,7 +204,8 @@ class SystemContract:
         try:
             compiled = self._machine.link(source).compiled
         except BadSource as error:
-            raise ContractError(Status.BAD_SOURCE, f"bad_source: {error.receipt_text}") from None
+            text = error.receipt_text(all_findings=self._machine.rules.tells_all_findings)
+            raise ContractError(Status.BAD_SOURCE, RECEIPT_PREFIX + text) from None
         _write(x, source_key(compiled.code_hash), pack(source))
         return compiled
 

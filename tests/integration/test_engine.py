@@ -14,55 +14,36 @@ import pytest
 from chain.codec import pack, unpack
 from chain.errors import BadInput, ConfigError, InvariantError
 from contracts.runtime import Status
-from executor import ExecutionOutput, QueryInput
+from executor import QueryInput
 from executor.engine import Engine
 from executor.process import NOWHERE
 from executor.protocol import ChannelLost
-from tests.integration.engine_room import EngineRoom, is_running, until
-from tests.unit.executor.workbench import ARENA, account, deployment, hash_of, receipts_of, results_of, transaction
+from tests.integration.engine_room import (
+    LONG_GAS,
+    LONG_ROUNDS,
+    EngineRoom,
+    is_running,
+    long_ones,
+    make_boards,
+    payments,
+    run_equal,
+    until,
+)
+from tests.unit.executor.workbench import account, hash_of, transaction
 
 pytestmark = pytest.mark.slow  # each starts processes, some start them again
-LONG_ROUNDS = 100_000  # of `burn`: some hundred milliseconds
-LONG_GAS = 90_000_000
-
-
-async def _boards(room: EngineRoom, count: int = 1) -> list[bytes]:
-    made = [deployment(0, f"board.{number}", ARENA, (0,)) for number in range(count)]
-    output = await room.run([raw for raw, _ in made])
-    assert {receipt.status for receipt in receipts_of(output)} == {0}, receipts_of(output)
-    boards = [address for _, address in made]
-    await _equal(room, [transaction(number, board, "fund", (500,)) for number in range(12) for board in boards])
-    return boards
-
-
-async def _equal(room: EngineRoom, transactions: list[bytes], *, store: bool = True) -> ExecutionOutput:
-    output = await room.run(transactions, store=store)
-    assert results_of(output) == results_of(room.expected)
-    return output
-
-
-def _payments(board: bytes, count: int, *, spread: int = 12) -> list[bytes]:
-    return [
-        transaction(number % spread, board, "send", (account((number + 1) % spread).address, 1))
-        for number in range(0, 2 * count, 2)
-    ]
-
-
-def _long(board: bytes, count: int) -> list[bytes]:
-    """Transactions that keep every executor busy for a while."""
-    return [transaction(number, board, "burn", (LONG_ROUNDS,), gas_limit=LONG_GAS) for number in range(count)]
 
 
 @pytest.mark.parametrize(("executors", "mode"), [(1, "parallel"), (2, "forced"), (4, "forced"), (2, "serial")])
 def test_equals_the_oracle_while_the_store_lags(tmp_path: Path, executors: int, mode: str) -> None:
     async def scenario() -> None:
         async with EngineRoom(tmp_path, executors=executors, mode=mode) as room:  # type: ignore[arg-type]
-            boards = await _boards(room, 2)
+            boards = await make_boards(room, 2)
             for number in range(6):
-                output = await _equal(room, _payments(boards[number % 2], 40), store=number % 3 == 2)
+                output = await run_equal(room, payments(boards[number % 2], 40), store=number % 3 == 2)
                 expected = "parallel" if mode == "forced" else "serial"
                 assert output.stats.mode == expected
-            await _equal(room, [])
+            await run_equal(room, [])
             assert room.engine.stats.blocks == 9
             assert room.engine.stats.executors_lost == 0
             if mode == "forced":
@@ -74,9 +55,9 @@ def test_equals_the_oracle_while_the_store_lags(tmp_path: Path, executors: int, 
 def test_independent_transactions_are_shared_out_without_reruns(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with EngineRoom(tmp_path, executors=2) as room:
-            (board,) = await _boards(room)
+            (board,) = await make_boards(room)
             pairs = [transaction(n, board, "send", (account(n + 6).address, 1)) for n in range(6) for _ in range(10)]
-            output = await _equal(room, pairs)
+            output = await run_equal(room, pairs)
             assert (output.stats.shards, output.stats.largest_shard, output.stats.reexecuted) == (6, 10, 0)
             assert min(output.stats.busy_us) > 0
 
@@ -86,19 +67,19 @@ def test_independent_transactions_are_shared_out_without_reruns(tmp_path: Path) 
 def test_an_executor_killed_in_a_block_changes_nothing_and_is_replaced(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with EngineRoom(tmp_path, executors=2) as room:
-            (board,) = await _boards(room)
+            (board,) = await make_boards(room)
             other = room.engine._others[1]
             other.progress.enter(*NOWHERE)
-            block = _long(board, 6)
-            running = asyncio.create_task(_equal(room, block))
+            block = long_ones(board, 6)
+            running = asyncio.create_task(run_equal(room, block))
             await until(lambda: other.progress.place()[0] == room.engine.height + 1, "the executor is in the block")
             os.kill(other.process.pid, signal.SIGKILL)
             output = await running
             assert output.stats.executors_lost == 1
             assert output.stats.reexecuted > 0
             assert room.engine.process_ids[1] != other.process.pid
-            output = await _equal(room, _payments(board, 20))
-            output = await _equal(room, _payments(board, 20))
+            output = await run_equal(room, payments(board, 20))
+            output = await run_equal(room, payments(board, 20))
             assert output.stats.executors_lost == 0
             assert room.engine.executors_alive == 2
 
@@ -108,13 +89,13 @@ def test_an_executor_killed_in_a_block_changes_nothing_and_is_replaced(tmp_path:
 def test_an_executor_that_falls_silent_is_replaced(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with EngineRoom(tmp_path, executors=2) as room:
-            (board,) = await _boards(room)
+            (board,) = await make_boards(room)
             pid = room.engine.process_ids[1]
             os.kill(pid, signal.SIGSTOP)
-            output = await _equal(room, _payments(board, 20))
+            output = await run_equal(room, payments(board, 20))
             assert output.stats.executors_lost == 1
             assert not is_running(pid)
-            assert (await _equal(room, _payments(board, 20))).stats.executors_lost == 0
+            assert (await run_equal(room, payments(board, 20))).stats.executors_lost == 0
 
     asyncio.run(scenario())
 
@@ -123,18 +104,18 @@ def test_an_executor_that_falls_silent_is_replaced(tmp_path: Path) -> None:
 def test_a_lead_killed_in_a_block_is_replaced_and_the_block_run_again(tmp_path: Path, executors: int) -> None:
     async def scenario() -> None:
         async with EngineRoom(tmp_path, executors=executors) as room:
-            (board,) = await _boards(room)
-            await _equal(room, _payments(board, 20), store=False)  # the new lead must get these writes from the engine
-            await _equal(room, _payments(board, 20), store=False)
+            (board,) = await make_boards(room)
+            await run_equal(room, payments(board, 20), store=False)  # the new lead gets these writes from the engine
+            await run_equal(room, payments(board, 20), store=False)
             lead = room.engine._lead
             assert lead is not None
-            running = asyncio.create_task(_equal(room, _long(board, 4)))
+            running = asyncio.create_task(run_equal(room, long_ones(board, 4)))
             await until(lambda: lead.process.progress.place()[0] == room.engine.height + 1, "the lead is in the block")
             os.kill(lead.process.process.pid, signal.SIGKILL)
             output = await running
             assert (output.stats.mode, output.stats.reason) == ("serial", "retry")
             assert room.engine.stats.lead_restarts == 1
-            output = await _equal(room, _payments(board, 20))
+            output = await run_equal(room, payments(board, 20))
             assert output.stats.mode == ("parallel" if executors > 1 else "serial")
 
     asyncio.run(scenario())
@@ -143,14 +124,14 @@ def test_a_lead_killed_in_a_block_is_replaced_and_the_block_run_again(tmp_path: 
 def test_a_lead_killed_between_blocks_does_not_count_as_an_attempt(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with EngineRoom(tmp_path, executors=2) as room:
-            (board,) = await _boards(room)
-            await _equal(room, _payments(board, 20), store=False)
+            (board,) = await make_boards(room)
+            await run_equal(room, payments(board, 20), store=False)
             for _ in range(3):
                 lead = room.engine._lead
                 assert lead is not None
                 os.kill(lead.process.process.pid, signal.SIGKILL)
                 await until(lambda: not lead.alive, "the lead is gone")  # noqa: B023
-                output = await _equal(room, _payments(board, 20), store=False)
+                output = await run_equal(room, payments(board, 20), store=False)
                 assert output.stats.reason != "retry"
             assert room.engine.stats.lead_restarts == 3
 
@@ -160,10 +141,10 @@ def test_a_lead_killed_between_blocks_does_not_count_as_an_attempt(tmp_path: Pat
 def test_a_block_that_ends_the_lead_twice_stops_the_engine_and_names_the_transaction(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with EngineRoom(tmp_path, executors=2) as room:
-            (board,) = await _boards(room)
-            block = [*_payments(board, 3), *_long(board, 1)]
+            (board,) = await make_boards(room)
+            block = [*payments(board, 3), *long_ones(board, 1)]
             height = room.engine.height + 1
-            running = asyncio.create_task(room.engine.execute(room.block(block)))
+            running = room.engine.execute(room.block(block))
             for attempt in (1, 2):
 
                 def in_the_block() -> bool:
@@ -190,15 +171,15 @@ def test_a_cancelled_block_leaves_nothing_behind_for_the_next(tmp_path: Path) ->
 
     async def scenario() -> None:
         async with EngineRoom(tmp_path, executors=2) as room:
-            (board,) = await _boards(room)
-            running = asyncio.create_task(room.engine.execute(room.block(_long(board, 2))))
+            (board,) = await make_boards(room)
+            running = room.engine.execute(room.block(long_ones(board, 2)))
             lead = room.engine._lead
             assert lead is not None
             await until(lambda: lead.process.progress.place()[0] == room.engine.height + 1, "the lead is in the block")
             running.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await running
-            await _equal(room, _payments(board, 20))
+            await run_equal(room, payments(board, 20))
 
     asyncio.run(scenario())
 
@@ -206,8 +187,8 @@ def test_a_cancelled_block_leaves_nothing_behind_for_the_next(tmp_path: Path) ->
 def test_stopping_ends_a_running_block_and_all_processes(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with EngineRoom(tmp_path, executors=2) as room:
-            (board,) = await _boards(room)
-            running = asyncio.create_task(room.engine.execute(room.block(_long(board, 40))))
+            (board,) = await make_boards(room)
+            running = room.engine.execute(room.block(long_ones(board, 40)))
             lead = room.engine._lead
             assert lead is not None
             await until(lambda: lead.process.progress.place()[0] == room.engine.height + 1, "the lead is in the block")
@@ -235,12 +216,12 @@ def test_heights_must_follow_each_other(tmp_path: Path) -> None:
 def test_restarts_on_the_stored_state(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with EngineRoom(tmp_path, executors=2) as room:
-            (board,) = await _boards(room)
-            oracle, root = room.oracle, room.root
+            (board,) = await make_boards(room)
+            oracle = room.oracle
         async with EngineRoom(tmp_path, executors=2) as room:
-            room.oracle, room.root = oracle, root
+            room.oracle = oracle
             assert room.engine.height == 2
-            await _equal(room, _payments(board, 20))
+            await run_equal(room, payments(board, 20))
 
     asyncio.run(scenario())
 
@@ -248,12 +229,12 @@ def test_restarts_on_the_stored_state(tmp_path: Path) -> None:
 def test_executors_ignore_interrupts_and_end_with_the_engine(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with EngineRoom(tmp_path, executors=3) as room:
-            (board,) = await _boards(room)
+            (board,) = await make_boards(room)
             pids = room.engine.process_ids
             assert len(pids) == 3
             for pid in pids:
                 os.kill(pid, signal.SIGINT)
-            output = await _equal(room, _payments(board, 20))
+            output = await run_equal(room, payments(board, 20))
             assert output.stats.executors_lost == 0
             assert room.engine.process_ids == pids
         assert not any(is_running(pid) for pid in pids)
@@ -333,12 +314,12 @@ def _query(
 def test_queries_read_the_stored_state_beside_a_running_block(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with EngineRoom(tmp_path, executors=1) as room:
-            (board,) = await _boards(room)
+            (board,) = await make_boards(room)
             await room.run([transaction(0, board, "count", (5,))])
             first = await room.engine.query(_query(board, "count", 1, simulate=True))
             assert (first.status, unpack(first.result), first.height) == (0, 6, 3)
             await room.run([transaction(0, board, "count", (10,))], store=False)  # executed, not stored: not shown
-            running = asyncio.create_task(room.run(_long(board, 3)))
+            running = asyncio.create_task(room.run(long_ones(board, 3)))
             answers = await asyncio.gather(*[room.engine.query(_query(board, "count", n)) for n in range(50)])
             assert not running.done()
             assert [unpack(answer.result) for answer in answers] == [5 + n for n in range(50)]
@@ -355,7 +336,7 @@ def test_queries_read_the_stored_state_beside_a_running_block(tmp_path: Path) ->
 def test_a_killed_query_executor_is_replaced(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with EngineRoom(tmp_path, executors=1) as room:
-            (board,) = await _boards(room)
+            (board,) = await make_boards(room)
             await room.engine.query(_query(board, "count", 1))
             connection = room.engine._queries._connection
             assert connection is not None
@@ -375,7 +356,7 @@ def test_too_many_queries_are_refused(tmp_path: Path, monkeypatch: pytest.Monkey
 
     async def scenario() -> None:
         async with EngineRoom(tmp_path, executors=1) as room:
-            (board,) = await _boards(room)
+            (board,) = await make_boards(room)
             await room.engine.query(_query(board, "count", 1))
             asked = [asyncio.create_task(room.engine.query(_query(board, "count", 1))) for _ in range(10)]
             answers = await asyncio.gather(*asked, return_exceptions=True)

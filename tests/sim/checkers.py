@@ -24,6 +24,7 @@ from consensus.messages import (
     signing_bytes,
 )
 from tests.sim.disk import Journal
+from tests.sim.executor import SerialReference
 from tests.sim.keys import verify_signature
 
 TAG_SEEN = b"simulation/seen/1"
@@ -61,10 +62,11 @@ class NodeHistory:
 class Checkers:
     """One for a whole run."""
 
-    def __init__(self, *, validators: ValidatorSet, chain_id: Digest) -> None:
+    def __init__(self, *, validators: ValidatorSet, chain_id: Digest, genesis: Header) -> None:
         self._validators = validators
         self._chain_id = chain_id
         self._histories: dict[ValidatorId, NodeHistory] = {}
+        self._reference = SerialReference(genesis)
         self.blocks: dict[int, bytes] = {}  # height -> header hash, the first stored anywhere
         self.ordered: dict[int, bytes] = {}  # height -> proposal digest, the first executed anywhere
         self.proposed: set[bytes] = set()  # transactions a client submitted
@@ -103,6 +105,7 @@ class Checkers:
                 digest = Digest(message.digest)
                 key = (MessageType.CHECKPOINT, 0, message.height)
                 self._durable((MessageType.CHECKPOINT, 0, message.height, digest) in journal.vote_keys, node, key)
+                self.check_checkpoint(node, message.height, digest)
             case ViewChange():
                 digest = tagged_digest(TAG_SEEN, encode(message))
                 key = (MessageType.VIEW_CHANGE, message.view, 0)
@@ -216,8 +219,20 @@ class Checkers:
             raise Violation(
                 "ordered_once", f"{short(node)} executes another proposal at h{proposal.height} than before"
             )
+        if proposal.height not in self.ordered:
+            self._reference.execute(proposal, digest)
         if self.ordered.setdefault(proposal.height, digest) != digest:
             raise Violation("agreement", f"two proposals ordered at h{proposal.height}, seen at {short(node)}")
+
+    def check_checkpoint(self, node: ValidatorId, height: int, digest: bytes) -> None:
+        """A vote for an executed header: of what is ordered here, and as executing one height after the other gives it.
+
+        So nothing in it stems from an execution ahead of order that was, or should have been, thrown away.
+        """
+        if height not in self.history(node).executed:
+            raise Violation("ordered_before_signed", f"{short(node)} signs a header of h{height}, which is not ordered")
+        if digest != self._reference.hashes[height]:
+            raise Violation("as_serial", f"{short(node)} signs another header of h{height} than serial execution gives")
 
     def on_store(self, node: ValidatorId, header: Header, certificate: Certificate) -> None:
         history = self.history(node)
@@ -227,6 +242,8 @@ class Checkers:
         history.certified = max(history.certified, header.height)
         self.check_certificate(header, certificate)
         digest = header_hash(header)
+        if self._reference.hashes.get(header.height) != digest:
+            raise Violation("as_serial", f"{short(node)} stores another h{header.height} than serial execution gives")
         if self.blocks.setdefault(header.height, digest) != digest:
             raise Violation("agreement", f"two blocks at h{header.height}, seen at {short(node)}")
 
@@ -256,8 +273,10 @@ class Checkers:
         if 3 * sum(weights.values()) < 2 * total + 1:
             raise Violation("certificate", f"h{header.height}: {len(weights)} distinct good signatures")
 
-    def on_transactions(self, height: int, transactions: Sequence[bytes]) -> None:
-        """The transactions a node executed at a height, duplicates already skipped."""
+    def on_transactions(self, node: ValidatorId, height: int, transactions: Sequence[bytes]) -> None:
+        """The transactions a node says it executed at a height, duplicates already skipped."""
+        if height not in self.history(node).executed:
+            raise Violation("ordered_before_shown", f"{short(node)} shows receipts of h{height}, which is not ordered")
         for transaction in transactions:
             if self.seen.setdefault(transaction, height) != height:
                 raise Violation("executed_once", f"a transaction at h{self.seen[transaction]} again at h{height}")

@@ -60,6 +60,7 @@ class Plan:
     submit_count: Range  # transactions at once
     submit_nodes: int  # how many nodes are told of each
     transactions_max: int
+    speculate: bool  # nodes execute what is prepared and not ordered yet
     byzantine: str  # "", "twins" or "liar"
     byzantine_count: int  # how many validators, as far as their weight is tolerated
     weights: tuple[int, ...]  # of the validators
@@ -81,9 +82,9 @@ CALM_TIMERS = TimerFaults(view_timeout_ms=1_000, view_timeout_ms_max=8_000, retr
 
 STRIKES = (
     "crash", "crash_all", "crash_leader", "freeze", "heal", "isolate", "one_way", "regroup", "restart", "skew",
-    "slow_disk", "split",
+    "slow_disk", "split", "strand",
 )  # fmt: skip
-_WEIGHTS = {"restart": 4, "heal": 4, "crash": 3, "crash_all": 1}
+_WEIGHTS = {"restart": 4, "heal": 4, "strand": 4, "crash": 3, "crash_all": 1}
 
 
 def draw_network(random: Random) -> NetworkFaults:
@@ -151,6 +152,7 @@ def draw_plan(random: Random, *, nodes: int) -> Plan:
         network=draw_network(random),
         node=draw_node(random),
         timers=draw_timers(random),
+        speculate=random.random() < 0.85,
     )
 
 
@@ -162,6 +164,7 @@ def small(plan: Plan) -> Plan:
 def calm_plan(
     *,
     weights: tuple[int, ...] = (),
+    speculate: bool = True,
     window: int = 4,
     block_transactions_max: int = 3,
     byzantine: str = "",
@@ -173,6 +176,7 @@ def calm_plan(
     """Nothing goes wrong by itself: for scripts, which do the damage at the moments they choose."""
     return Plan(
         window=window, block_transactions_max=block_transactions_max, chaos_ms=0, strike_ms=(1, 1), strikes=("heal",),
-        submit_ms=(10, 30), submit_count=(1, 2), submit_nodes=1, transactions_max=1_000, byzantine=byzantine,
-        byzantine_count=byzantine_count, weights=weights, network=network, node=node, timers=timers,
+        submit_ms=(10, 30), submit_count=(1, 2), submit_nodes=1, transactions_max=1_000, speculate=speculate,
+        byzantine=byzantine, byzantine_count=byzantine_count, weights=weights, network=network, node=node,
+        timers=timers,
     )  # fmt: skip

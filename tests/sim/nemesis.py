@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 from chain.types import View
+from consensus.messages import Commit, Message, Prepare
 
 if TYPE_CHECKING:
     from tests.sim.node import SimNode
     from tests.sim.world import World
+
+
+@dataclass(slots=True)
+class _Stranded:
+    """Up to `view` only the node at `slot` hears prepares, and nobody hears commits."""
+
+    slot: int
+    view: int
+    cut_off: bool = False
 
 
 class Nemesis:
@@ -18,6 +30,7 @@ class Nemesis:
         self._world = world
         self.counts: dict[str, int] = {}
         self.active = False
+        self._stranded: _Stranded | None = None
 
     def start(self) -> None:
         self.active = True
@@ -98,6 +111,39 @@ class Nemesis:
             if other is not node and random.random() < 0.8:
                 self._world.network.blocked.add((other.slot, node.slot) if deaf else (node.slot, other.slot))
 
+    def strand(self) -> None:
+        """One node alone prepares what is proposed for a while. Then nobody hears it for so long that the others go on
+        to a view in which nothing is known of that."""
+        world = self._world
+        if self._stranded is None:
+            lucky = world.random.choice(world.nodes)
+            self._stranded = _Stranded(lucky.slot, max(node.view for node in world.nodes))
+            prepares_ms = world.random.choice((100, 400, 1_500))
+            world.clock.after(prepares_ms, self._cut_off)
+            world.clock.after(prepares_ms + 3 * world.plan.timers.view_timeout_ms + 500, self._rescue)
+
+    def _cut_off(self) -> None:
+        if self._stranded is not None:
+            self._stranded.cut_off = True
+
+    def _rescue(self) -> None:
+        """What was lost is made up for by new connections, as with any loss."""
+        if self._stranded is not None:
+            self._stranded = None
+            for one, other in combinations(range(len(self._world.nodes)), 2):
+                self._world.network.breaks(one, other)
+
+    def swallows(self, source: SimNode, target: SimNode, message: Message) -> bool:
+        """Whether `message` does not arrive although the two are connected."""
+        if self._stranded is None:
+            return False
+        lucky, view = self._stranded.slot, self._stranded.view
+        if self._stranded.cut_off and lucky in (source.slot, target.slot):
+            return True
+        if not isinstance(message, Prepare | Commit) or message.view > view:
+            return False
+        return isinstance(message, Commit) or target.slot != lucky
+
     def heal(self) -> None:
         self._world.network.blocked.clear()
         self._world.network.retry()
@@ -118,6 +164,7 @@ class Nemesis:
     def end(self) -> None:
         """Everything heals and every node runs."""
         self.active = False
+        self._rescue()
         self._world.trace.add(self._world.clock.now, "****", "calm")
         self._world.network.blocked.clear()
         for node in self._world.nodes:

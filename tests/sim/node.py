@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 from chain.codec import Record
 from chain.errors import BadInput, PeerFault
-from chain.model.block import Proposal, proposal_digest
+from chain.model.block import Header, Proposal, proposal_digest
+from chain.pipeline.ahead import AheadStats
 from chain.types import Instant, ValidatorId
 from consensus import Replica, decode_signed
 from consensus.effects import (
@@ -24,13 +25,16 @@ from consensus.effects import (
     Effect,
     Execute,
     FetchBlocks,
+    JournalRecord,
     ObtainProposal,
     Persist,
     ReportFault,
     RequestProposal,
     Send,
     SetTimer,
+    Speculate,
     Store,
+    VoteRecord,
 )
 from consensus.events import (
     Event,
@@ -44,9 +48,10 @@ from consensus.events import (
     TimerFired,
     TransactionsWaiting,
 )
+from consensus.messages import MessageType
 from tests.sim.blocks_sync import BlockFetcher
 from tests.sim.disk import Blocks, Journal, StoredBlock, record_height
-from tests.sim.executor import SimExecutor
+from tests.sim.executor import SimExecution
 from tests.sim.obtain import Obtainer
 from tests.sim.pool import SimPool
 from tests.sim.trace import describe
@@ -84,6 +89,7 @@ class SimNode:
         self.faults_reported: dict[str, int] = {}
         self.steps = 0
         self.crashes = 0
+        self._ahead = AheadStats()  # of earlier lives
 
     # --- lives ---
 
@@ -101,8 +107,6 @@ class SimNode:
         self._generation = 0
         self.requests: dict[int, int] = {}  # height -> view of open `RequestProposal`s
         self.obtained: dict[bytes, Proposal] = {}
-        self._execute_queue: deque[Proposal] = deque()
-        self._executing = False
         self._store_queue: deque[StoredBlock] = deque()
         self._storing = False
         self.ordered_proposals: dict[int, Proposal] = {}
@@ -116,7 +120,13 @@ class SimNode:
         executed: set[bytes] = {transaction for block in stored for transaction in block.proposal.transaction_hashes()}
         self.pool.order(executed)
         tip = stored[-1].header if stored else world.genesis_header
-        self.executor = SimExecutor(tip, executed)
+        self.execution = SimExecution(
+            tip=tip,
+            executed=executed,
+            soon=lambda action: self.later(0, action),
+            work_later=lambda action: self.later(world.random.randint(*world.node_faults.execute_ms), action),
+            published=self._executed,
+        )
         if self.honest:
             world.checkers.on_boot(self.validator, len(stored))
         self.tell("boot", f"life {self.life}, {len(stored)} blocks, {len(self.journal.records)} journal records")
@@ -144,6 +154,7 @@ class SimNode:
 
     def crash(self) -> None:
         self.tell("crash", f"{len(self.outbox)} effects and {len(self.journal.pending)} records pending")
+        self._ahead = self.ahead
         self.alive = False
         self.frozen_until = 0
         self.life += 1
@@ -177,6 +188,14 @@ class SimNode:
         self.world.trace.add(self.world.clock.now, self.name, f"{what} {text}")
 
     @property
+    def ahead(self) -> AheadStats:
+        """What was executed ahead of order, and what became of it, in all lives."""
+        before, now = self._ahead, self.execution.line.stats if self.alive else AheadStats()
+        return AheadStats(
+            before.speculated + now.speculated, before.kept + now.kept, before.discarded + now.discarded
+        )
+
+    @property
     def frozen(self) -> bool:
         return self.world.clock.now < self.frozen_until
 
@@ -201,9 +220,14 @@ class SimNode:
         self.world.after_step(self)
         for effect in effects:
             if isinstance(effect, Persist):
+                self._check_record(effect.record)
                 self.journal.append(effect.record)
         self.outbox.extend(effects)
         self._drain()
+
+    def _check_record(self, record: JournalRecord) -> None:
+        if self.honest and isinstance(record, VoteRecord) and record.kind == MessageType.CHECKPOINT:
+            self.world.checkers.check_checkpoint(self.validator, record.height, record.digest)
 
     def _drain(self) -> None:
         life = self.life
@@ -257,6 +281,8 @@ class SimNode:
                 self.obtainer.start(effect)
             case Abandon():
                 self._abandon(effect)
+            case Speculate():
+                self._speculate(effect.proposal)
             case Execute():
                 self._order(effect.proposal)
             case Store():
@@ -420,22 +446,19 @@ class SimNode:
         self.pool.known.update(proposal.transaction_hashes())
         self.pool.order(proposal.transaction_hashes())
         self.later(0, self.pool_changed)
-        self._execute_queue.append(proposal)
-        self._execute_next()
+        self.execution.order(proposal, proposal_digest(proposal))
 
-    def _execute_next(self) -> None:
-        if self._executing or not self._execute_queue:
-            return
-        self._executing = True
-        proposal = self._execute_queue.popleft()
+    def _speculate(self, proposal: Proposal) -> None:
+        digest = proposal_digest(proposal)
+        if self.proposal(digest) is None:
+            raise AssertionError(f"{self.name} is to execute h{proposal.height} ahead without its bodies")
+        if self.world.plan.speculate:
+            self.execution.speculate(proposal, digest)
 
-        def finished() -> None:
-            self._executing = False
-            header = self.world.executed_header(self, proposal)
-            self._execute_next()
-            self.step(Executed(header=header))
-
-        self.later(self.world.random.randint(*self.world.node_faults.execute_ms), finished)
+    def _executed(self, header: Header, transactions: list[bytes]) -> None:
+        if self.honest:
+            self.world.checkers.on_transactions(self.validator, header.height, transactions)
+        self.step(Executed(header=header))
 
     def _store(self, effect: Store) -> None:
         header = effect.header

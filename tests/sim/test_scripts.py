@@ -353,7 +353,7 @@ def test_a_node_whose_execution_differs_stops_voting_says_so_and_the_others_go_o
     world = started()
     strange = world.nodes[3]
     world.expect_divergence = True
-    strange.executor.corrupt = True
+    strange.execution.executors.corrupt = True
     world.turn_dishonest(strange)
     world.submit(5, world.honest)
     world.demand_progress(10_000)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Final
 
-from chain.model.block import Certificate, Header, Proposal
+from chain.model.block import Certificate, Header
 from chain.model.genesis import ChainParameters, chain_id, genesis_header
 from chain.model.validators import ValidatorSet
 from consensus import encode_signed
@@ -52,6 +52,9 @@ class Report:
     view: int
     transactions: int
     skipped: int
+    speculated: int  # heights handed to the executors before they were ordered, and of those ...
+    kept: int
+    discarded: int
     virtual_ms: int
     recovery_ms: int
     steps: int
@@ -86,7 +89,9 @@ class World:
             validators=self.validators, chain_id=self.chain_id, parameters=parameters, timers=self.plan.timers
         )
         self.network = Network(self.clock, self.random, self.plan.network)
-        self.checkers = Checkers(validators=self.validators, chain_id=self.chain_id)
+        self.checkers = Checkers(
+            validators=self.validators, chain_id=self.chain_id, genesis=self.genesis_header
+        )
         self.byzantine = Byzantine(self)
         self.nemesis = Nemesis(self)
         self.transactions = 0
@@ -168,6 +173,8 @@ class World:
                 return  # it dies in the middle of a broadcast
             if self.intercept is not None and self.intercept(node, peer, message.message):
                 continue
+            if self.nemesis.swallows(node, peer, message.message):
+                continue
             frames = [data] if node.honest or self.plan.byzantine != "liar" else self.byzantine.bend(node, message)
             for frame in frames:
                 self.network.send(node.slot, peer.slot, frame)
@@ -182,12 +189,6 @@ class World:
             node.crash()
             return True
         return False
-
-    def executed_header(self, node: SimNode, proposal: Proposal) -> Header:
-        header = node.executor.execute(proposal)
-        if node.honest:
-            self.checkers.on_transactions(proposal.height, node.executor.newest)
-        return header
 
     def after_step(self, node: SimNode) -> None:
         node.replica.validate_state()
@@ -331,7 +332,10 @@ class World:
             height=max(node.disk_blocks.height for node in honest),
             view=max(node.view for node in honest),
             transactions=self.transactions,
-            skipped=max(node.executor.skipped for node in honest),
+            skipped=max(node.execution.skipped for node in honest),
+            speculated=sum(node.ahead.speculated for node in honest),
+            kept=sum(node.ahead.kept for node in honest),
+            discarded=sum(node.ahead.discarded for node in honest),
             virtual_ms=self.clock.now,
             recovery_ms=recovery_ms,
             steps=sum(node.steps for node in self.nodes),

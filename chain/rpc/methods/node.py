@@ -8,7 +8,14 @@ from msgspec import Meta
 
 from chain.model.genesis_json import genesis_to_json
 from chain.rpc.definitions import METHODS, Call, Count, HeightNumber, Params
-from chain.rpc.results import DiscoverResult, GenesisResult, PeersResult, StagesResult, ValidatorsResult
+from chain.rpc.results import (
+    DiscoverResult,
+    ExecutionsResult,
+    GenesisResult,
+    PeersResult,
+    StagesResult,
+    ValidatorsResult,
+)
 from chain.rpc.services import ConsensusStatus, NodeStatus, PoolStatus
 
 
@@ -16,7 +23,7 @@ class Nothing(Params, frozen=True, kw_only=True):
     """No parameters."""
 
 
-class GetStages(Params, frozen=True, kw_only=True):
+class GetRecent(Params, frozen=True, kw_only=True):
     from_height: Annotated[HeightNumber | None, Meta(description="null: the last `limit` heights.")] = None
     limit: Annotated[Count, Meta(description="At most so many heights; only recent ones are kept.")] = 50
 
@@ -52,11 +59,17 @@ async def get_validators(call: Call, params: Nothing) -> ValidatorsResult:
 
 
 @METHODS.add("get_stages", tag="node")
-async def get_stages(call: Call, params: GetStages) -> StagesResult:
+async def get_stages(call: Call, params: GetRecent) -> StagesResult:
     """When recent heights were in each stage of the pipeline, by this node's clock."""
-    limit = min(params.limit, call.limits.blocks_max)
-    first = max(0, call.height - limit + 1) if params.from_height is None else params.from_height
+    first, limit = _recent(call, params)
     return StagesResult(heights=list(call.services.stages(first, limit)))
+
+
+@METHODS.add("get_executions", tag="node")
+async def get_executions(call: Call, params: GetRecent) -> ExecutionsResult:
+    """How this node executed recent blocks: mode and reason, shards, conflicts, second runs, busy time of executors."""
+    first, limit = _recent(call, params)
+    return ExecutionsResult(heights=list(call.services.executions(first, limit)))
 
 
 @METHODS.add("get_genesis", tag="node")
@@ -71,3 +84,9 @@ async def discover(call: Call, params: Nothing) -> DiscoverResult:
     from chain.rpc.openrpc import openrpc_document
 
     return DiscoverResult(**openrpc_document())
+
+
+def _recent(call: Call, params: GetRecent) -> tuple[int, int]:
+    """(first height, how many at most)."""
+    limit = min(params.limit, call.limits.blocks_max)
+    return (max(0, call.height - limit + 1) if params.from_height is None else params.from_height), limit

@@ -20,8 +20,9 @@ from tests.unit.rpc.fake_node import ECHO, ECHO_NAME, FakeNode
 
 COMMANDS = [
     "network", "network init", "network start", "network stop", "network status", "network logs", "node",
-    "node run", "account", "account new", "account list", "deploy", "send", "call", "receipt", "block", "status",
-    "proof", "proof receipt", "proof value", "verify-proof", "demo",
+    "node run", "account", "account new", "account list", "deploy", "send", "call", "receipt", "contract",
+    "contract check", "contract access", "block", "block show",
+    "block execution", "block trace", "status", "proof", "proof receipt", "proof value", "verify-proof", "demo",
 ]  # fmt: skip
 
 
@@ -151,6 +152,28 @@ def test_looking_at_the_chain(capsys: pytest.CaptureFixture[str]) -> None:
     assert _json(capsys, "status")["name"] == "node-0"
     assert main(["status"]) == 0
     assert "leader node-0" in capsys.readouterr().out
+
+
+def test_how_blocks_were_executed(capsys: pytest.CaptureFixture[str]) -> None:
+    _json(capsys, "send", ECHO_NAME, "say")
+    heights = _json(capsys, "block", "execution", "--last", "1000")["heights"]
+    assert heights[0]["height"] == 1
+    one = _json(capsys, "block", "execution", "1")
+    assert one == heights[0]
+    assert (one["mode"], one["shard_sizes"], one["busy_us"]) == ("parallel", [2, 1, 1], [1_500, 700])
+    assert main(["block", "execution"]) == 0
+    head, first, *_ = capsys.readouterr().out.splitlines()
+    assert head.split()[:4] == ["height", "transactions", "mode", "reason"]
+    assert first.split()[2:] == ["parallel", "planned", "3", "2", "1", "2", "1", "1.5", "0.7"]
+    assert main(["block", "execution", "1"]) == 0
+    assert "3, of 2, 1, 1 transactions" in capsys.readouterr().out
+    assert "has not executed block 999999" in _fails(capsys, "block", "execution", "999999")
+
+
+def test_a_block_is_shown_with_and_without_the_word(capsys: pytest.CaptureFixture[str]) -> None:
+    _json(capsys, "send", ECHO_NAME, "say")
+    assert _json(capsys, "block", "1") == _json(capsys, "block", "show", "1")
+    assert _json(capsys, "block")["header"]["height"] >= 1
 
 
 def test_proofs_are_fetched_and_a_bad_one_is_refused(

@@ -73,6 +73,8 @@ WRONG = [
     ("executor", "count", 65, "executor.count is 65, must be a whole number of processes, 1..64"),
     ("executor", "mode", "fast", "executor.mode is 'fast', must be one of parallel, serial"),
     ("executor", "mode", ["parallel"], "executor.mode is ['parallel'], must be one of parallel, serial"),
+    ("executor", "speculate", 1, "executor.speculate is 1, must be true or false"),
+    ("executor", "speculate", "no", "executor.speculate is 'no', must be true or false"),
     ("pool", "bytes_max", 1.5, "pool.bytes_max is 1.5, must be a whole number of bytes"),
     ("consensus", "view_timeout_ms", 99, "consensus.view_timeout_ms is 99, must be a whole number of milliseconds"),
     ("consensus", "view_timeout_ms_max", 400, "must be at least consensus.view_timeout_ms (500)"),
@@ -171,4 +173,5 @@ def test_every_field_says_what_it_is_with_unit_and_range() -> None:
     for kind in (*TABLES.values(), PeerConfig):
         for name, text in describe(kind).items():
             assert "; " in text, f"{kind.__name__}.{name}"
-            assert any(word in text for word in ("..", "one of", "host name", "hex digits")), f"{kind.__name__}.{name}"
+            ranges = ("..", "one of", "host name", "hex digits", "true or false")
+            assert any(word in text for word in ranges), f"{kind.__name__}.{name}"

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from chain.codec import pack
-from contracts.language import gas
+from contracts.language import compile_contract, gas
 from contracts.runtime.errors import Status
+from contracts.runtime.frame import Frame
+from contracts.runtime.instance import Linked
 from contracts.runtime.machine import Machine
 from contracts.runtime.testing import LocalChain
 from contracts.sources import load_source
@@ -159,3 +161,41 @@ def test_the_gas_table_is_pinned() -> None:
 
 
 PINNED_PAYMENT = 5_241
+
+
+def test_itemised_code_pays_the_same_line_by_line() -> None:
+    lines: dict[int, int] = {}
+
+    def pay(x: Frame, items: tuple[tuple[int, int], ...]) -> None:
+        for line, cost in items:
+            lines[line] = lines.get(line, 0) + cost
+            x.gas -= cost
+
+    class Itemised(Machine):
+        def link(self, source: str) -> Linked:
+            return Linked(compile_contract(source, self.rule_set, itemised=True), {"h__pay": pay})
+
+    body = '''
+    """Not the line of the entry cost."""
+    a = 0
+    for n in range(rounds):
+        a += n
+        if n > 2:
+            a += 1
+    while a > 100:
+        a -= 60
+    self.total.add(a, minimum=0)
+    return a
+    '''
+    source = contract(body, members="total: Value[int]", parameters="rounds: int")
+    outcomes = []
+    for machine in (Machine(), Itemised()):
+        chain = LocalChain()
+        chain.machine = machine
+        address = chain.deploy("c", source)
+        outcomes.append([chain.call(address, "run", rounds, gas_limit=40_000).outcome for rounds in (0, 1, 20, 9_999)])
+    assert outcomes[0] == outcomes[1]
+    assert [outcome.status for outcome in outcomes[0]] == [Status.OK, Status.OK, Status.OK, Status.OUT_OF_GAS]
+    first = source.split("\n").index("        a = 0") + 1
+    assert lines[first - 1] < lines[first] < lines[first + 2]  # the docstring, the first statement, the busiest
+    assert set(lines) == {first - 1, *range(first, first + 9)}

@@ -1,4 +1,4 @@
-"""The SmallBank and the token do what they say."""
+"""The SmallBank, the token and the counter do what they say."""
 
 from __future__ import annotations
 
@@ -126,3 +126,30 @@ def test_tokens_are_conserved(steps: list[tuple[int, int, int, bool]]) -> None:
             chain.call(token, "transfer_from", *arguments, sender=people[destination])
     balances = [chain.read(token, "balance_of", person).value for person in people]
     assert sum(balances) == 100 and min(balances) >= 0
+
+
+def test_the_library_s_tokens_flow_to_one_account_without_reading_it() -> None:
+    chain = LocalChain()
+    alice, shop = chain.account("alice"), chain.account("shop")
+    token = chain.deploy("token", load_source("library/token"), "P", "P", 100, sender=alice)
+    paid = chain.call(token, "transfer", shop, 5, sender=alice).outcome
+    assert [add.delta for add in paid.adds.values()] == [5]
+    minted = chain.call(token, "mint", shop, 7, sender=alice).outcome
+    assert sorted(add.delta or 0 for add in minted.adds.values()) == [7, 7] and minted.writes == {}
+    assert (chain.read(token, "supply").value, chain.read(token, "balance_of", shop).value) == (107, 12)
+
+
+def test_the_counter_sells_what_it_has() -> None:
+    chain = LocalChain()
+    counter = chain.deploy("counter", load_source("library/counter"))
+    assert chain.call(counter, "hit", "front page").ok and chain.call(counter, "hit", "front page").ok
+    assert (chain.read(counter, "hits_of", "front page").value, chain.read(counter, "hits_of", "back").value) == (2, 0)
+    assert chain.call(counter, "stock", "umbrella", 3).ok
+    assert chain.call(counter, "take", "umbrella", 2).ok
+    assert chain.call(counter, "take", "umbrella", 2).status == Status.ARITHMETIC
+    assert chain.call(counter, "take", "umbrella", 1).ok
+    assert chain.call(counter, "take", "umbrella", 1).error.startswith("below_minimum (line ")
+    assert chain.call(counter, "take", "umbrella", 0).error == "count"
+    assert chain.call(counter, "stock", "umbrella", -1).error == "count"
+    assert chain.call(counter, "stock", "umbrella", 1_000_000).error.startswith("above_maximum (line ")
+    assert chain.read(counter, "left", "umbrella").value == 0

@@ -73,7 +73,7 @@ def test_deploy_runs_init_names_the_contract_and_says_so(chain: LocalChain, admi
         ("box", _V1, (), Status.BAD_ARGUMENTS, "init: 1 arguments expected, 0 given"),
         ("box", _V1, (-1,), Status.REVERTED, "negative"),
         ("box", _PLAIN, (1,), Status.BAD_ARGUMENTS, "the contract has no init and takes no arguments"),
-        ("box", "import os", (), Status.BAD_SOURCE, "bad_source: contract line 1"),
+        ("box", "import os", (), Status.BAD_SOURCE, "bad_source: contract line 1, import line 1"),
         ("box", "x = (", (), Status.BAD_SOURCE, "bad_source: syntax"),
         ("box", _V1 + "    y = 1.0\n", (5,), Status.BAD_SOURCE, "bad_source: class_state line 17"),
     ],

@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Sequence
 from functools import cache
 
-from chain.codec import Value, decode, encode, pack, tagged_digest
+from chain.codec import Record, Value, decode, encode, pack, tagged_digest
 from chain.crypto import PrivateKey, Scheme
 from chain.model.block import Receipt, WriteSet
 from chain.model.merkle import unpack_writes
@@ -18,10 +18,10 @@ from contracts.system.registry import SYSTEM_ADDRESS
 from executor.governor import Governor
 from executor.outcome import ExecutionInput, ExecutionOutput, ShareOutcome
 from executor.parallel import Lead
+from executor.plan import PlainPlanner, Planner
 from executor.predict import Predictor, SummaryPredictor
 from executor.process import NoProgress
 from executor.protocol import ChannelLost, RunShare
-from executor.serial import execute_serially
 from executor.state import BaseState
 from executor.transactions import ChainContext
 from executor.worker import answer_share
@@ -189,13 +189,8 @@ def deployment(
     return raw, tagged_digest(b"headrace/contract/1", hash_of(raw))[-20:]
 
 
-def block_of(height: int, transactions: Sequence[bytes], parent_state_root: bytes = bytes(32)) -> ExecutionInput:
-    return ExecutionInput(
-        height=height,
-        time_ms=1_700_000_000_000 + height,
-        parent_state_root=parent_state_root,
-        transactions=tuple(transactions),
-    )
+def block_of(height: int, transactions: Sequence[bytes]) -> ExecutionInput:
+    return ExecutionInput.of(height=height, time_ms=1_700_000_000_000 + height, transactions=transactions)
 
 
 def results_of(output: ExecutionOutput) -> tuple[object, ...]:
@@ -215,7 +210,9 @@ class MemoryReader:
 
     def __init__(self, shared: MemoryReader | None = None) -> None:
         self._versions: list[dict[bytes, bytes]] = [{}] if shared is None else shared._versions
+        self._roots: list[bytes] = [bytes(32)] if shared is None else shared._roots
         self._seen = self._versions[-1]
+        self._seen_height = self.height
         self.gets = 0
 
     @property
@@ -223,28 +220,34 @@ class MemoryReader:
         """Of the newest snapshot."""
         return len(self._versions) - 1
 
-    def store(self, height: int, writes: WriteSet) -> None:
+    def store(self, height: int, writes: WriteSet, state_root: bytes = bytes(32)) -> None:
         assert height == len(self._versions)
+        self._roots.append(state_root)
         values: dict[bytes, bytes | None] = {**self._versions[-1], **dict(writes)}
         self._versions.append({key: value for key, value in values.items() if value is not None})
 
     def fork(self) -> MemoryReader:
         """A store that goes its own way from here."""
         copy = MemoryReader()
-        copy._versions = list(self._versions)
-        copy._seen = copy._versions[-1]
+        copy._versions, copy._roots = list(self._versions), list(self._roots)
+        copy.refresh()
         return copy
 
     def refresh(self) -> int:
         self._seen = self._versions[-1]
+        self._seen_height = self.height
         return self.height
 
     def get(self, key: bytes) -> bytes | None:
         self.gets += 1
         return self._seen.get(key)
 
-    def scan(self, prefix: bytes) -> list[tuple[bytes, bytes]]:
-        return sorted((key, value) for key, value in self._seen.items() if key.startswith(prefix))
+    def scan(self, prefix: bytes, limit: int | None = None) -> list[tuple[bytes, bytes]]:
+        return sorted((key, value) for key, value in self._seen.items() if key.startswith(prefix))[:limit]
+
+    def state_root(self) -> bytes:
+        """The root of what this reader sees."""
+        return self._roots[self._seen_height]
 
     def close(self) -> None:
         pass
@@ -262,17 +265,21 @@ class Oracle:
     def __init__(self, reader: MemoryReader | None = None) -> None:
         self.reader = reader if reader is not None else MemoryReader()
         self.base = BaseState(self.reader)
-        self.root = bytes(32)
+        self.lead = Lead(
+            base=self.base,
+            machine=machine(),
+            chain=CHAIN,
+            planner=PlainPlanner(SummaryPredictor()),
+            governor=Governor("serial"),
+            progress=NoProgress(),
+            executors=1,
+            lost=lambda index, reason: None,
+        )
 
     def run(self, transactions: Sequence[bytes]) -> ExecutionOutput:
-        block = block_of(self.base.height + 1, transactions, self.root)
-        output, writes = execute_serially(
-            block, base=self.base, machine=machine(), chain=CHAIN, progress=NoProgress(), reason="oracle"
-        )
-        self.base.append(block.height, writes)
-        self.reader.store(block.height, writes)
+        output = self.lead.execute(block_of(self.base.height + 1, transactions))
+        self.reader.store(output.height, unpack_writes(output.writes), output.state_root)
         self.base.refresh()
-        self.root = output.state_root
         return output
 
 
@@ -287,7 +294,8 @@ class Loopback:
         self.closed = False
         self.shares = 0
 
-    def send(self, share: RunShare) -> None:
+    def send(self, share: Record) -> None:
+        assert isinstance(share, RunShare)
         self.shares += 1
         self._answer = answer_share(
             share, chain=CHAIN, base=self._base, machine=self._machine, progress=NoProgress()
@@ -305,15 +313,21 @@ class Loopback:
 class Team:
     """A lead with loopback executors over a store of its own that lags behind as it is told."""
 
-    def __init__(self, reader: MemoryReader, *, executors: int, predictor: Predictor | None = None) -> None:
+    def __init__(
+        self,
+        reader: MemoryReader,
+        *,
+        executors: int,
+        predictor: Predictor | None = None,
+        planner: Planner | None = None,
+    ) -> None:
         self.reader = reader
         self.lost: list[tuple[int, str]] = []
-        self.root = bytes(32)
         self.lead = Lead(
             base=BaseState(MemoryReader(reader)),
             machine=machine(),
             chain=CHAIN,
-            predictor=predictor if predictor is not None else SummaryPredictor(),
+            planner=planner or PlainPlanner(predictor if predictor is not None else SummaryPredictor()),
             governor=Governor("forced"),
             progress=NoProgress(),
             executors=executors,
@@ -322,16 +336,15 @@ class Team:
         self.links = {index: Loopback(reader, machine=machine()) for index in range(1, executors)}
         for index, link in self.links.items():
             self.lead.attach(index, link)
-        self._unstored: list[tuple[int, bytes]] = []
+        self._unstored: list[ExecutionOutput] = []
 
     def run(self, transactions: Sequence[bytes]) -> ExecutionOutput:
-        output = self.lead.execute(block_of(self.lead.height + 1, transactions, self.root))
-        self.root = output.state_root
-        self._unstored.append((output.height, output.writes))
+        output = self.lead.execute(block_of(self.lead.height + 1, transactions))
+        self._unstored.append(output)
         return output
 
     def store(self, heights: int) -> None:
         """Store so many of the heights that wait."""
-        for height, writes in self._unstored[:heights]:
-            self.reader.store(height, unpack_writes(writes))
+        for output in self._unstored[:heights]:
+            self.reader.store(output.height, unpack_writes(output.writes), output.state_root)
         del self._unstored[:heights]

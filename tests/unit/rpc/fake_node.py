@@ -25,6 +25,7 @@ from chain.rpc.services import (
     EventFilter,
     EventItem,
     EventPage,
+    HeightExecution,
     HeightStages,
     NodeStatus,
     PeerView,
@@ -192,6 +193,17 @@ class FakeNode:
         heights = range(from_height, min(from_height + limit, len(self.headers)))
         span = StageSpan(stage="pack", start_us=1, end_us=None)
         return [HeightStages(height=at, transactions=len(self.blocks[at]), spans=(span,)) for at in heights]
+
+    def executions(self, from_height: int, limit: int) -> Sequence[HeightExecution]:
+        heights = range(max(from_height, 1), min(from_height + limit, len(self.headers)))
+        return [
+            HeightExecution(
+                height=at, transactions=len(self.blocks[at]), mode="parallel", reason="planned", shards=3,
+                largest_shard=2, shard_sizes=(2, 1, 1), conflicts_predicted=1, conflicts_actual=2, reexecuted=1,
+                executors_lost=0, busy_us=(1_500, 700), plan_us=40, validate_us=30, wall_us=1_700, cpu_us=2_300,
+            )
+            for at in heights
+        ]  # fmt: skip
 
     async def submit(self, raws: Sequence[bytes]) -> Sequence[SubmitResult]:
         return [self._submit(raw) for raw in raws]

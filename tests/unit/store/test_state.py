@@ -109,6 +109,17 @@ def test_a_reader_keeps_its_snapshot_until_it_is_refreshed(state: StateStore) ->
     assert state.get(b"b") == b"1"
 
 
+def test_a_reader_s_scan_stops_at_its_limit(state: StateStore) -> None:
+    keys = [b"k%d" % number for number in range(6)]
+    state.apply([(1, root(1), [(b"a", b"1"), *[(key, b"v") for key in keys], (b"z", b"1")])])
+    reader = StateReader(state.path, map_bytes=MAP)
+    for limit in range(9):
+        assert [key for key, _ in reader.scan(b"k", limit)] == keys[:limit]
+    assert [key for key, _ in reader.scan(b"k", 1 << 62)] == [key for key, _ in reader.scan(b"k")] == keys
+    assert [key for key, _ in reader.scan(b"", 2)] == [b"a", b"k0"]
+    reader.close()
+
+
 def test_a_reader_needs_a_state(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no state environment here"):
         StateReader(tmp_path / "state", map_bytes=MAP)

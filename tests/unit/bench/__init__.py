@@ -1,0 +1,1 @@
+"""The benchmarks' own arithmetic, input and output; no figure is asserted."""

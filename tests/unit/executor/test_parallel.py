@@ -1,0 +1,518 @@
+"""The lead's steps: overlapped blocks, executors that come, go and sit out, discarded heights, roots."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+
+import msgspec
+import pytest
+
+from chain.codec import Record
+from chain.errors import InvariantError
+from chain.model.merkle import unpack_writes
+from executor.governor import Governor
+from executor.outcome import POSITION_NONE, ExecutionInput, ExecutionOutput, ShareOutcome
+from executor.parallel import PATIENCE_FACTOR, PATIENCE_S, Job, Lead
+from executor.plan import PlainPlanner, Plan, Planner
+from executor.planners import FixedPredictor
+from executor.predict import Predictor, SummaryPredictor
+from executor.protocol import ChannelLost, Overlay, RunShare
+from executor.state import BaseState
+from tests.unit.executor.workbench import (
+    ARENA,
+    CHAIN,
+    Loopback,
+    MemoryReader,
+    Oracle,
+    account,
+    block_of,
+    deployment,
+    machine,
+    results_of,
+    transaction,
+)
+
+
+class Dealt:
+    """Deals transactions out as the test says: `deal(height, position)` is the executor's place in the plan."""
+
+    def __init__(self, deal: Callable[[int, int], int]) -> None:
+        self.deal = deal
+
+    def plan(self, block: ExecutionInput, *, base: BaseState, executors: int, head_start: float) -> Plan:
+        shares: list[list[int]] = [[] for _ in range(executors)]
+        for position in range(len(block.transactions)):
+            shares[min(self.deal(block.height, position), executors - 1)].append(position)
+        loads = [len(share) for share in shares]
+        return Plan(
+            shares=shares, loads=loads, shards=2, heaviest_shard=1, shard_sizes=(1, 1), conflicts=0, methods=()
+        )
+
+    def learn(self, plan: Plan, positions: Sequence[int], gas: Sequence[int]) -> None:
+        pass
+
+
+class Watched:
+    """A link that notes what it is asked, and answers with what `spoil` makes of the answer."""
+
+    def __init__(self, link: Loopback) -> None:
+        self._link = link
+        self.requests: list[RunShare] = []
+        self.timeouts_s: list[float] = []
+        self.spoil: Callable[[ShareOutcome], ShareOutcome] = lambda answer: answer
+        self.is_dead = False
+
+    def send(self, share: Record) -> None:
+        if self.is_dead:
+            raise ChannelLost("dead")
+        assert isinstance(share, RunShare)
+        self.requests.append(share)
+        self._link.send(share)
+
+    def receive(self, *, timeout_s: float) -> ShareOutcome:
+        self.timeouts_s.append(timeout_s)
+        return self.spoil(self._link.receive(timeout_s=timeout_s))
+
+    def close(self) -> None:
+        self._link.close()
+
+    @property
+    def closed(self) -> bool:
+        return self._link.closed
+
+
+class Marks:
+    """Notes where an executor was."""
+
+    def __init__(self) -> None:
+        self.places: list[tuple[int, int]] = []
+
+    def enter(self, height: int, position: int) -> None:
+        self.places.append((height, position))
+
+
+class Scene:
+    """A board, the oracle that knows what is right, and a lead with watched executors over a store that lags."""
+
+    def __init__(
+        self,
+        *,
+        executors: int = 2,
+        planner: Planner | None = None,
+        predictor: Predictor | None = None,
+        mode: str = "forced",
+    ) -> None:
+        self.oracle = Oracle()
+        raw, self.board = deployment(0, "board", ARENA, (0,))
+        self.oracle.run([raw, self.call("fund", 50, sender=1)])
+        self.reader = self.oracle.reader.fork()
+        self.marks = Marks()
+        self.lost: list[tuple[int, str]] = []
+        self.executors = executors
+        self.planner = planner or PlainPlanner(predictor or FixedPredictor(everything=False))
+        self.mode = mode
+        self.lead = self.new_lead()
+        self.links: dict[int, Watched] = {}
+        for index in range(1, executors):
+            self.attach(index)
+
+    def new_lead(self) -> Lead:
+        return Lead(
+            base=BaseState(MemoryReader(self.reader)),
+            machine=machine(),
+            chain=CHAIN,
+            planner=self.planner,
+            governor=Governor(self.mode),
+            progress=self.marks,
+            executors=self.executors,
+            lost=lambda index, reason: self.lost.append((index, reason)),
+        )
+
+    def attach(self, index: int) -> Watched:
+        link = self.links[index] = Watched(Loopback(self.reader, machine=machine()))
+        self.lead.attach(index, link)
+        return link
+
+    def call(self, method: str, *arguments: object, sender: int = 0) -> bytes:
+        return transaction(sender, self.board, method, arguments)  # type: ignore[arg-type]
+
+    def counts(self, count: int = 4) -> list[bytes]:
+        """Every one of them reads what the one before it wrote."""
+        return [self.call("count", 1) for _ in range(count)]
+
+    def store(self, output: ExecutionOutput) -> None:
+        self.reader.store(output.height, unpack_writes(output.writes), output.state_root)
+
+    def execute(self, raws: Sequence[bytes]) -> ExecutionOutput:
+        return self.lead.execute(block_of(self.lead.height + 1, raws))
+
+    def both(self, raws: Sequence[bytes]) -> ExecutionOutput:
+        """Execute on the lead and on the oracle; they must agree."""
+        output = self.execute(raws)
+        assert results_of(output) == results_of(self.oracle.run(raws))
+        return output
+
+    def random_block(self, draw: random.Random) -> list[bytes]:
+        return [
+            draw.choice((
+                lambda: self.call("count", draw.randrange(9)),
+                lambda: self.call("put", draw.randrange(3), draw.randrange(3), draw.randrange(20)),
+                lambda: self.call("drop", draw.randrange(3), draw.randrange(3)),
+                lambda: self.call("strict", draw.randrange(3), draw.randrange(3)),
+                lambda: self.call("sum_group", draw.randrange(3), draw.randrange(3)),
+                lambda: self.call("follow", draw.randrange(3), draw.randrange(3)),
+                lambda: self.call("append", draw.randrange(9)),
+                lambda: self.call("fund", draw.randrange(9), sender=draw.randrange(3)),
+                lambda: self.call("send", account(draw.randrange(3)).address, draw.randrange(60), sender=1),
+            ))()
+            for _ in range(draw.randrange(12))
+        ]  # fmt: skip
+
+
+def overlapped(scene: Scene, blocks: Sequence[ExecutionInput]) -> list[ExecutionOutput]:
+    """As `executor.worker.serve_lead` does when all of them are there."""
+    lead, outputs = scene.lead, []
+    job: Job | None = None
+    for at, block in enumerate(blocks):
+        if job is None:
+            job = lead.plan(block)
+            lead.dispatch(job)
+        lead.run(job)
+        following = lead.plan(blocks[at + 1]) if at + 1 < len(blocks) else None
+        lead.finish(job)
+        if following is not None:
+            lead.dispatch(following)
+        outputs.append(lead.seal(job))
+        job = following
+    return outputs
+
+
+# --- overlapped blocks ---
+
+
+@pytest.mark.parametrize("executors", [1, 2, 4])
+def test_overlapped_blocks_equal_one_at_a_time(executors: int) -> None:
+    for seed in range(8):
+        draw = random.Random(seed)
+        predictor: Predictor = draw.choice((SummaryPredictor(), FixedPredictor(everything=False)))
+        scene = Scene(executors=executors, predictor=predictor)
+        for _ in range(3):
+            height = scene.lead.height
+            blocks = [scene.random_block(draw) for _ in range(draw.randrange(1, 5))]
+            inputs = [block_of(height + 1 + at, raws) for at, raws in enumerate(blocks)]
+            outputs = overlapped(scene, inputs)
+            for raws, output in zip(blocks, outputs, strict=True):
+                assert results_of(output) == results_of(scene.oracle.run(raws)), seed
+                if draw.random() < 0.6 and output.height == scene.reader.height + 1:
+                    scene.store(output)
+        assert scene.lost == []
+
+
+def test_a_block_is_with_the_executors_before_the_one_before_it_is_sealed() -> None:
+    """They are told its writes without its root, which does not exist yet."""
+    scene = Scene(planner=Dealt(lambda height, position: position % 2))
+    blocks = [block_of(height, scene.counts()) for height in (2, 3)]
+    first = scene.lead.plan(blocks[0])
+    scene.lead.dispatch(first)
+    scene.lead.run(first)
+    second = scene.lead.plan(blocks[1])
+    scene.lead.finish(first)
+    scene.lead.dispatch(second)
+    assert [(request.height, len(request.overlays)) for request in scene.links[1].requests] == [(2, 0), (3, 1)]
+    sealed = scene.lead.seal(first)
+    scene.lead.run(second)
+    scene.lead.finish(second)
+    assert results_of(sealed) == results_of(scene.oracle.run(blocks[0].transactions))
+    assert results_of(scene.lead.seal(second)) == results_of(scene.oracle.run(blocks[1].transactions))
+
+
+def test_a_block_is_planned_on_any_state_and_dispatched_on_its_own() -> None:
+    scene = Scene()
+    later = scene.lead.plan(block_of(4, scene.counts()))
+    with pytest.raises(InvariantError, match="asked to execute height 4 on the state after 1"):
+        scene.lead.dispatch(later)
+    with pytest.raises(InvariantError, match="asked to execute height 1 on the state after 1"):
+        scene.lead.execute(block_of(1, []))
+
+
+def test_the_place_names_the_block_at_work() -> None:
+    """A dead lead's block is told by it: planning and finishing count, not only transactions."""
+    scene = Scene(planner=Dealt(lambda height, position: position % 2))
+    blocks = [block_of(height, scene.counts(2)) for height in (2, 3)]
+    job = scene.lead.plan(blocks[0])
+    assert scene.marks.places[-1] == (2, POSITION_NONE)
+    scene.lead.dispatch(job)
+    scene.lead.run(job)
+    assert scene.marks.places[-1] == (2, 0)
+    following = scene.lead.plan(blocks[1])
+    assert scene.marks.places[-1] == (3, POSITION_NONE)
+    scene.lead.finish(job)  # runs the second transaction again
+    assert scene.marks.places[-2:] == [(2, POSITION_NONE), (2, 1)]
+    scene.lead.dispatch(following)
+
+
+# --- executors come, go and err ---
+
+
+def test_an_executor_that_is_lost_between_plan_and_dispatch_is_done_without() -> None:
+    """Block 3 is planned for it while it fails at block 2."""
+    scene = Scene(executors=3, planner=Dealt(lambda height, position: position % 3))
+    blocks = [block_of(height, scene.counts(6)) for height in (2, 3)]
+    scene.links[2].spoil = lambda answer: msgspec.structs.replace(answer, gas=())
+    outputs = overlapped(scene, blocks)
+    for block, output in zip(blocks, outputs, strict=True):
+        assert results_of(output) == results_of(scene.oracle.run(block.transactions))
+        assert output.stats.executors_lost == 1
+    assert scene.lost == [(2, "its answer does not fit the question")]
+    assert [request.height for request in scene.links[2].requests] == [2]
+    assert [request.height for request in scene.links[1].requests] == [2, 3]
+    assert scene.both(scene.counts(6)).stats.executors_lost == 0
+
+
+def test_one_that_takes_the_place_of_a_lost_one_runs_what_was_planned_for_it() -> None:
+    scene = Scene(planner=Dealt(lambda height, position: position % 2))
+    scene.both(scene.counts())
+    job = scene.lead.plan(block_of(3, scene.counts()))
+    old, new = scene.links[1], scene.attach(1)
+    assert old.closed
+    scene.lead.dispatch(job)
+    scene.lead.run(job)
+    scene.lead.finish(job)
+    output = scene.lead.seal(job)
+    assert results_of(output) == results_of(scene.oracle.run(job.block.transactions))
+    assert [request.height for request in new.requests] == [3]
+    assert [overlay.height for overlay in new.requests[0].overlays] == [2]
+    assert (len(old.requests), scene.lost, output.stats.executors_lost) == (1, [], 0)
+
+
+def test_an_executor_that_is_replaced_while_it_works_is_not_waited_for() -> None:
+    """Its link is closed, and what it had to do runs here; the new one has been asked nothing yet."""
+    scene = Scene(planner=Dealt(lambda height, position: position % 2))
+    job = scene.lead.plan(block_of(2, scene.counts()))
+    scene.lead.dispatch(job)
+    scene.links[1].spoil = _closed
+    new = scene.attach(1)
+    scene.lead.run(job)
+    scene.lead.finish(job)
+    output = scene.lead.seal(job)
+    assert results_of(output) == results_of(scene.oracle.run(job.block.transactions))
+    assert (output.stats.executors_lost, output.stats.reexecuted) == (1, 3)
+    assert scene.lost == []  # the node knows
+    assert scene.both(scene.counts()).stats.executors_lost == 0
+    assert len(new.requests) == 1
+
+
+def _closed(answer: ShareOutcome) -> ShareOutcome:
+    raise ChannelLost("receive: Bad file descriptor")
+
+
+@pytest.mark.parametrize("change", [-1, 1])
+def test_an_answer_to_another_question_drops_the_executor(change: int) -> None:
+    scene = Scene(planner=Dealt(lambda height, position: position % 2))
+    scene.both(scene.counts())
+    scene.links[1].spoil = lambda answer: msgspec.structs.replace(answer, number=answer.number + change)
+    output = scene.both(scene.counts())
+    assert (output.stats.executors_lost, scene.links[1].closed) == (1, True)
+    assert scene.lost == [(1, "its answer does not fit the question")]
+
+
+def test_an_earlier_answer_of_the_same_size_is_not_taken() -> None:
+    """Also when the same height is executed again, which is why requests are numbered and not heights."""
+    scene = Scene(planner=Dealt(lambda height, position: position % 2))
+    kept: list[ShareOutcome] = []
+
+    def keep_first(answer: ShareOutcome) -> ShareOutcome:
+        kept.append(answer)
+        return kept[0]
+
+    scene.links[1].spoil = keep_first
+    scene.execute(scene.counts())
+    scene.lead.discard(2)
+    output = scene.both([scene.call("put", 1, 1, value) for value in range(4)])
+    assert len(kept) == 2
+    assert output.stats.executors_lost == 1
+
+
+def test_an_executor_that_cannot_be_sent_to_is_dropped() -> None:
+    scene = Scene(executors=3, planner=Dealt(lambda height, position: position % 3))
+    scene.links[1].is_dead = True
+    output = scene.both(scene.counts(6))
+    assert scene.lost == [(1, "dead")]
+    assert (output.stats.executors_lost, len(scene.links[2].requests)) == (1, 1)
+
+
+def test_an_executor_without_transactions_is_not_asked() -> None:
+    scene = Scene(executors=3, planner=Dealt(lambda height, position: 2 * (position % 2)))
+    output = scene.both(scene.counts())
+    assert (len(scene.links[1].requests), len(scene.links[2].requests)) == (0, 1)
+    assert len(output.stats.busy_us) == 3
+    assert output.stats.busy_us[1] == 0
+
+
+def test_patience_grows_with_the_lead_s_own_share() -> None:
+    scene = Scene(planner=Dealt(lambda height, position: position % 2))
+    output = scene.both(scene.counts())
+    assert scene.links[1].timeouts_s == [PATIENCE_S + PATIENCE_FACTOR * output.stats.busy_us[0] / 1e6]
+
+
+def test_executors_are_told_each_write_set_once() -> None:
+    scene = Scene(executors=3, planner=Dealt(lambda height, position: position % (2 if height == 3 else 3)))
+    outputs = [scene.both(scene.counts(6)) for _ in range(3)]
+    scene.store(outputs[0])
+    scene.both(scene.counts(6))
+    told = {
+        index: [(request.height, request.told, [o.height for o in request.overlays]) for request in link.requests]
+        for index, link in scene.links.items()
+    }
+    assert told == {
+        1: [(2, 0, []), (3, 1, [2]), (4, 2, [3]), (5, 3, [4])],
+        2: [(2, 0, []), (4, 1, [2, 3]), (5, 3, [4])],
+    }
+    requests = [request.number for link in scene.links.values() for request in link.requests]
+    assert len(set(requests)) == 7
+
+
+# --- discarding ---
+
+
+@pytest.mark.parametrize("stored", [0, 1, 2])
+@pytest.mark.parametrize("sits_out", [True, False])
+def test_executors_forget_what_was_discarded(sits_out: bool, stored: int) -> None:
+    """They are told the write set of a height that is discarded, sit out while it is executed anew, and it is stored:
+    what they keep of the old one must not be read again."""
+    scene = Scene(planner=Dealt(lambda height, position: 0 if sits_out and height in (3, 4) else position % 2))
+    first = scene.both(scene.counts())
+    scene.execute([scene.call("put", 0, index, 7) for index in range(4)])  # height 3, discarded later
+    scene.lead._planner = Dealt(lambda height, position: 1)
+    scene.execute([scene.call("strict", 0, index) for index in range(4)])  # height 4: told of the old height 3
+    assert [overlay.height for overlay in scene.links[1].requests[-1].overlays][-1:] == [3]
+    scene.lead._planner = scene.planner
+    scene.lead.discard(3)
+    outputs = [first, scene.both([scene.call("put", 0, 0, 9), *scene.counts(3)])]
+    for output in outputs[:stored]:
+        scene.store(output)
+    scene.lead._planner = Dealt(lambda height, position: 1)
+    scene.both([scene.call("strict", 0, index) for index in range(4)])
+    request = scene.links[1].requests[-1]
+    assert request.told == 2
+    assert [overlay.height for overlay in request.overlays] == ([] if stored == 2 else [3])
+    assert scene.lost == []
+
+
+def test_random_discards_change_nothing() -> None:
+    """Executors sit some blocks out, heights are discarded before they are stored, the store lags: all results are the
+    oracle's."""
+    for seed in range(25):
+        draw = random.Random(seed)
+        scene = Scene(executors=3, planner=Dealt(_dealer(seed)))
+        waiting: list[tuple[list[bytes], ExecutionOutput]] = []
+        for _ in range(14):
+            if waiting and draw.random() < 0.3:
+                kept = draw.randrange(len(waiting))
+                scene.lead.discard(waiting[kept][1].height)
+                del waiting[kept:]
+            raws = scene.random_block(draw)
+            waiting.append((raws, scene.execute(raws)))
+            while waiting and draw.random() < 0.35:
+                raws, output = waiting.pop(0)
+                assert results_of(output) == results_of(scene.oracle.run(raws)), seed
+                scene.store(output)
+        for raws, output in waiting:
+            assert results_of(output) == results_of(scene.oracle.run(raws)), seed
+        assert scene.lost == []
+
+
+def _dealer(seed: int) -> Callable[[int, int], int]:
+    """Each height to some executors only."""
+    return lambda height, position: (7 * height + seed) % 4 * position % 3
+
+
+def test_a_stored_height_is_not_discarded() -> None:
+    scene = Scene()
+    scene.store(scene.both(scene.counts()))
+    scene.both(scene.counts())
+    with pytest.raises(InvariantError, match="the state is stored up to 2"):
+        scene.lead.discard(2)
+    scene.lead.discard(3)
+    assert scene.lead.height == 2
+
+
+def test_roots_chain_from_what_was_kept() -> None:
+    scene = Scene()
+    scene.both(scene.counts())
+    for _ in range(3):
+        scene.execute(scene.counts(5))
+    scene.lead.discard(4)
+    scene.lead.discard(3)
+    scene.both(scene.counts(1))
+    scene.execute(scene.counts(2))
+    scene.lead.discard(4)
+    scene.both(scene.counts(1))
+
+
+# --- a lead that takes over ---
+
+
+@pytest.mark.parametrize("stored", [0, 1, 2, 3])
+def test_a_new_lead_catches_up_with_roots(stored: int) -> None:
+    scene = Scene(planner=Dealt(lambda height, position: position % 2))
+    outputs = [scene.both(scene.counts()) for _ in range(3)]
+    overlays = [Overlay(height=o.height, state_root=o.state_root, writes=o.writes) for o in outputs]
+    for output in outputs[:stored]:
+        scene.store(output)
+    scene.lead = scene.new_lead()
+    scene.lead.catch_up(overlays)
+    assert scene.lead.height == 4
+    link = scene.links[1]
+    scene.lead.attach(1, link)  # the same executor, whatever it knows
+    scene.both(scene.counts())
+    request = link.requests[-1]
+    assert (request.told, [overlay.height for overlay in request.overlays]) == (0, [2, 3, 4][stored:])
+    scene.both(scene.counts())
+    scene.lead.discard(5)
+    assert scene.lead.height == 4
+
+
+def test_a_lead_goes_on_from_heights_that_others_executed_and_stored() -> None:
+    """As a node does that was sent the state; the executors are told nothing of these heights."""
+    scene = Scene(planner=Dealt(lambda height, position: position % 2))
+    scene.store(scene.both(scene.counts()))
+    for _ in range(2):
+        scene.store(scene.oracle.run(scene.counts(1)))
+    raws = scene.counts()
+    assert results_of(scene.lead.execute(block_of(5, raws))) == results_of(scene.oracle.run(raws))
+    assert scene.links[1].requests[-1].overlays == ()
+
+
+# --- statistics ---
+
+
+def test_statistics_say_how_a_block_was_executed() -> None:
+    scene = Scene(predictor=SummaryPredictor())
+    output = scene.both([*scene.counts(3), scene.call("append", 1), scene.call("fund", 1, sender=2)])
+    stats = output.stats
+    assert (stats.mode, stats.reason, stats.shards, stats.shard_sizes) == ("parallel", "planned", 3, (3, 1, 1))
+    assert (stats.largest_shard, stats.conflicts_predicted, stats.conflicts_actual, stats.reexecuted) == (3, 2, 2, 0)
+    assert stats.wall_us >= stats.busy_us[0]
+    scene = Scene(planner=Dealt(lambda height, position: position // 3))
+    stats = scene.both(scene.counts(4)).stats
+    assert (stats.conflicts_predicted, stats.conflicts_actual, stats.reexecuted) == (0, 3, 1)
+    assert stats.cpu_us > 0
+
+
+def test_a_block_that_killed_a_lead_runs_one_by_one() -> None:
+    scene = Scene()
+    block = block_of(2, scene.counts())
+    output = scene.lead.execute(block, attempt=2)
+    assert results_of(output) == results_of(scene.oracle.run(block.transactions))
+    assert (output.stats.mode, output.stats.reason, output.stats.shard_sizes) == ("serial", "retry", (4,))
+    assert scene.marks.places == [(2, -1), (2, 0), (2, 1), (2, 2), (2, 3), (2, -1)]
+    assert scene.links[1].requests == []
+
+
+def test_a_plan_that_gains_nothing_is_not_carried_out() -> None:
+    scene = Scene(predictor=FixedPredictor(everything=True), mode="parallel")
+    reasons = [scene.both(scene.counts(60)).stats.reason for _ in range(3)]
+    assert reasons == ["probe", "single_shard", "single_shard"]
+    assert scene.links[1].requests == []
