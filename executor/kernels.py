@@ -165,25 +165,15 @@ def describe(
     the node itself, first part, last part, exact): no parts: the node itself. `prefixes[row]` is the FNV state after
     the key's prefix. A part is (kind, number, end): an argument's number, or a constant's place.
     """
-    count = len(template_of)
-    total = len(described_nodes)
+    count, total = len(template_of), len(described_nodes)
     for transaction in range(count):
         template = template_of[transaction]
         if template >= 0:
             total += template_rows[template + 1] - template_rows[template]
     nodes, modes = np.empty(total, np.int32), np.empty(total, np.uint8)
     starts = np.zeros(count + 1, np.int32)
-    size = 64
-    while size < 2 * (len(known) + 2 * total):
-        size *= 2
-    table, ids = np.zeros(size, np.uint64), np.zeros(size, np.int32)
-    parents = np.empty(len(known) + 2 * total, np.int32)
-    groups = np.zeros(len(known) + 2 * total, np.uint8)
+    table, ids, parents, groups = _known_nodes(known, known_parents, known_groups, 2 * total)
     made = len(known)
-    for node in range(made):
-        place = _slot(table, known[node])
-        table[place], ids[place] = known[node], node
-        parents[node], groups[node] = known_parents[node], known_groups[node]
     places = np.empty((32, 2), np.int64)  # where the arguments of one transaction are
     filled = 0
     for transaction in range(count):
@@ -193,46 +183,83 @@ def describe(
             for at in range(described_starts[done], described_starts[done + 1]):
                 nodes[filled], modes[filled] = described_nodes[at], described_modes[at]
                 filled += 1
-            starts[transaction + 1] = filled
-            continue
-        found = _places(data, arguments[transaction, 0], arguments[transaction, 1], places)
-        if found != arities[template]:
-            starts[transaction + 1] = filled
-            continue
-        for row in range(template_rows[template], template_rows[template + 1]):
-            node = rows[row, 1]
-            first, last = rows[row, 2], rows[row, 3]
-            state = prefixes[row]
-            for part in range(first, last):
-                kind, number = parts[part, 0], parts[part, 1]
-                if kind == ARGUMENT:
-                    begin = places[number, 0]
-                    if last - first == 1 and 0x90 <= data[begin] < 0xA0:
-                        begin += 1  # a tuple as a key is its elements
-                    state = fnv(state, data, begin, places[number, 1])
-                elif kind == SENDER:
-                    state = (state ^ np.uint64(0xC4)) * FNV_PRIME
-                    state = (state ^ np.uint64(20)) * FNV_PRIME
-                    state = fnv(state, senders, 20 * transaction, 20 * transaction + 20)
-                else:
-                    state = fnv(state, constants, number, parts[part, 2])
-                is_last = part == last - 1
-                if is_last and rows[row, 4]:
-                    digest, group = state, 0
-                elif part == first:
-                    digest, group = state ^ GROUP_MARK, 1
-                else:
-                    continue
-                place = _slot(table, digest)
-                if table[place] == 0:
-                    table[place], ids[place] = digest, made
-                    parents[made], groups[made] = node, group
-                    made += 1
-                node = ids[place]
-            nodes[filled], modes[filled] = node, rows[row, 0]
-            filled += 1
+        elif _places(data, arguments[transaction, 0], arguments[transaction, 1], places) == arities[template]:
+            for row in range(template_rows[template], template_rows[template + 1]):
+                around, first, last = rows[row, 1], rows[row, 2], rows[row, 3]
+                group, key = _names(
+                    data, places, senders, transaction, prefixes[row], parts[first:last], constants, rows[row, 4]
+                )
+                if group != 0:
+                    around, made = _node(table, ids, parents, groups, made, group, around, 1)
+                if key != 0:
+                    around, made = _node(table, ids, parents, groups, made, key, around, 0)
+                nodes[filled], modes[filled] = around, rows[row, 0]
+                filled += 1
         starts[transaction + 1] = filled
     return starts, nodes[:filled], modes[:filled], parents[:made], groups[:made]
+
+
+@_compiled
+def _known_nodes(known: Hashes, known_parents: Small, known_groups: Bytes, room: int) -> Any:
+    """(table of hashes, their nodes, parents, groups) of the nodes there are, with room for as many more."""
+    size = 64
+    while size < 2 * (len(known) + room):
+        size *= 2
+    table, ids = np.zeros(size, np.uint64), np.zeros(size, np.int32)
+    parents = np.empty(len(known) + room, np.int32)
+    groups = np.zeros(len(known) + room, np.uint8)
+    for node in range(len(known)):
+        place = _slot(table, known[node])
+        table[place], ids[place] = known[node], node
+        parents[node], groups[node] = known_parents[node], known_groups[node]
+    return table, ids, parents, groups
+
+
+@_compiled
+def _node(
+    table: Hashes, ids: Small, parents: Small, groups: Bytes, made: int, digest: Any, around: int, group: int
+) -> Any:
+    """(the node with this hash, nodes there are then); a new one stands inside `around`."""
+    place = _slot(table, digest)
+    if table[place] == 0:
+        table[place], ids[place] = digest, made
+        parents[made], groups[made] = around, group
+        made += 1
+    return ids[place], made
+
+
+@_compiled
+def _names(
+    data: Bytes,
+    places: Integers,
+    senders: Bytes,
+    transaction: int,
+    state: Any,
+    parts: Small,
+    constants: Bytes,
+    exact: int,
+) -> Any:
+    """(hash of the group by the first part, hash of the key) of one access; 0 where there is none."""
+    group = key = np.uint64(0)
+    last = len(parts) - 1
+    for part in range(last + 1):
+        kind, number = parts[part, 0], parts[part, 1]
+        if kind == ARGUMENT:
+            begin = places[number, 0]
+            if last == 0 and 0x90 <= data[begin] < 0xA0:
+                begin += 1  # a tuple as a key is its elements
+            state = fnv(state, data, begin, places[number, 1])
+        elif kind == SENDER:
+            state = (state ^ np.uint64(0xC4)) * FNV_PRIME
+            state = (state ^ np.uint64(20)) * FNV_PRIME
+            state = fnv(state, senders, 20 * transaction, 20 * transaction + 20)
+        else:
+            state = fnv(state, constants, number, parts[part, 2])
+        if part == last and exact:
+            key = state
+        elif part == 0:
+            group = state ^ GROUP_MARK
+    return group, key
 
 
 @_compiled

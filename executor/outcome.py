@@ -67,7 +67,7 @@ class ExecutionStats(Record, frozen=True, kw_only=True):
     largest_shard: int  # transactions
     shard_sizes: tuple[int, ...]  # transactions of the `SHARD_SIZES_MAX` largest, descending
     conflicts_predicted: int  # reads that the plan linked to an earlier writer of the block
-    conflicts_actual: int  # reads and scans that found an earlier transaction's write, or should have; 0 if serial
+    conflicts_actual: int  # reads and scans that found an earlier write of the block, plus second runs; serial: 0
     reexecuted: int  # transactions run again in place
     executors_lost: int  # executors that died, hung or answered garbage during this block
     busy_us: tuple[int, ...]  # wall time each executor spent running transactions, by index; 0 where it had none

@@ -50,11 +50,12 @@ class Link(Protocol):
 class _Attached:
     """An executor the lead can use, and the highest height whose writes it was told and that still stands."""
 
-    __slots__ = ("height", "link")
+    __slots__ = ("height", "link", "rest")
 
     def __init__(self, link: Link) -> None:
         self.link = link
         self.height = 0
+        self.rest: Overlay | None = None  # the last block's write set without what this executor wrote itself
 
 
 class _Tools(TypedDict):
@@ -168,6 +169,7 @@ class Lead:
             self._roots.pop(self._overlays.pop().height, None)
         for attached in self._attached.values():
             attached.height = min(attached.height, height - 1)
+            attached.rest = None
 
     def execute(self, block: ExecutionInput, *, attempt: int = 1) -> ExecutionOutput:
         """The output of `block`; from then on the state is the one after it.
@@ -292,7 +294,7 @@ class Lead:
             told=attached.height,
             height=block.height,
             time_ms=block.time_ms,
-            overlays=tuple([overlay for overlay in self._overlays if overlay.height > attached.height]),
+            overlays=self._untold(attached),
             positions=array("i", positions).tobytes(),
             hashes=b"".join(map(block.hash_at, positions)),
             senders=b"".join(map(block.sender_at, positions)),
@@ -307,9 +309,21 @@ class Lead:
         attached.height = block.height - 1
         job.sent.append(_Sent(request.number, index, attached.link, positions))
 
+    def _untold(self, attached: _Attached) -> tuple[Overlay, ...]:
+        """The write sets that an executor lacks."""
+        rest, attached.rest = attached.rest, None
+        return tuple(
+            [
+                rest if rest is not None and rest.height == overlay.height else overlay
+                for overlay in self._overlays
+                if overlay.height > attached.height
+            ]
+        )
+
     def _validate(self, job: Job, plan: Plan, own: ShareOutcome) -> None:
         ready_ns = time.monotonic_ns()
         results = [ShareResult(plan.shares[0], own)]
+        answered: list[_Sent] = []
         job.busy_us = [0] * self._executors
         job.busy_us[0] = own.busy_us
         end_ns = 0
@@ -319,11 +333,12 @@ class Lead:
                 job.lost += 1
                 continue
             results.append(ShareResult(sent.positions, answer))
+            answered.append(sent)
             job.busy_us[sent.executor] = answer.busy_us
             job.share_cpu_us += answer.cpu_us
             end_ns = max(end_ns, answer.end_ns)
         start_ns = time.perf_counter_ns()
-        job.result, job.reexecuted = validate(
+        job.result, job.reexecuted, rests = validate(
             lambda position: call_at(job.block, position),
             len(job.block.transactions),
             results,
@@ -333,8 +348,16 @@ class Lead:
         job.conflicts = job.reexecuted + sum([result.outcome.conflicts for result in results])
         if end_ns:
             job.imbalance = (end_ns - ready_ns) / max(1000 * sum(job.busy_us), 1)
+        self._keep_rests(job, answered, rests[1:])
         for positions, outcome in results:
             self._planner.learn(plan, positions, outcome.gas)
+
+    def _keep_rests(self, job: Job, answered: Sequence[_Sent], rests: Sequence[bytes]) -> None:
+        """Executors whose shares held as they ran need not be told what they wrote."""
+        for sent, rest in zip(answered, rests, strict=False):
+            attached = self._attached.get(sent.executor)
+            if attached is not None and attached.link is sent.link:
+                attached.rest = Overlay(height=job.block.height, state_root=b"", writes=rest, own=sent.number)
 
     def _collect(self, sent: _Sent, *, own_s: float) -> ShareOutcome | None:
         """An executor's answer, or None if there is none to use. Who ran a transaction never shows in its result, so

@@ -91,7 +91,7 @@ def _fastest() -> Planner:
         from executor.template import KernelPlanner
 
         KernelPlanner.warm_up()
-    except Exception as error:  # numba raises whatever its compiler or a read-only folder makes it raise
-        print(f"executor: planning without kernels: {error!r}", file=sys.stderr)
+    except Exception as error:  # noqa: BLE001  numba raises whatever its compiler or a read-only folder makes it raise
+        sys.stderr.write(f"executor: planning without kernels: {error!r}\n")
         return PlainPlanner(SummaryPredictor())
     return KernelPlanner()

@@ -46,11 +46,15 @@ class Setup(Record, frozen=True, kw_only=True, tag=1):
 
 
 class Overlay(Record, frozen=True, kw_only=True):
-    """The write set of an executed height, as `ExecutionOutput.writes`, and the state root after it."""
+    """The write set of an executed height, as `ExecutionOutput.writes`, and the state root after it.
+
+    With `own` it is for one executor: what its share of that number wrote, and on top of that `writes`, in any order.
+    """
 
     height: int
     state_root: bytes
     writes: bytes
+    own: int = 0
 
 
 class CatchUp(Record, frozen=True, kw_only=True, tag=2):
@@ -69,7 +73,7 @@ class ExecuteBlock(Record, frozen=True, kw_only=True, tag=3):
 class RunShare(Record, frozen=True, kw_only=True, tag=4):
     """One executor's transactions of a block and the write sets it has not been told of.
 
-    `number` comes back with the answer. What the executor was told of heights above `told` is void: they were discarded.
+    `number` comes back with the answer. What the executor was told of heights above `told` is void: discarded since.
     """
 
     number: int

@@ -48,7 +48,9 @@ def run_share(
         receipts.append(receipt)
         gas.append(outcome.gas_used)
     keys, values, refs = _by_key(state.write_keys, state.write_values)
-    leaves = write_leaves(list(dict(zip(keys, values, strict=True)).items()))  # the latest of equal keys wins
+    final = dict(zip(keys, values, strict=True))  # the latest of equal keys wins
+    base.last_share = (number, final)
+    leaves = write_leaves(list(final.items()))
     return ShareOutcome(
         receipts=tuple(receipts),
         receipt_hashes=tuple(leaf_hashes(receipts)),

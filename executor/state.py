@@ -110,6 +110,7 @@ class BaseState:
         self._cache_bytes = 0
         self.snapshot_height = reader.refresh()
         self.height = self.snapshot_height
+        self.last_share: tuple[int, Writes] = (0, {})  # number and writes of the share that ran here last
 
     def refresh(self) -> int:
         """Move to the newest snapshot and drop the write sets it holds; the snapshot's height."""
@@ -274,8 +275,8 @@ class TrackedState:
     """
 
     __slots__ = (
-        "_base_get", "_base_scan", "_index", "_note", "_values", "adds", "conflicts", "read_keys", "read_marks", "scans",
-        "write_counts", "write_keys", "write_values",
+        "_base_get", "_base_scan", "_index", "_note", "_values", "adds", "conflicts", "read_keys", "read_marks",
+        "scans", "write_counts", "write_keys", "write_values",
     )  # fmt: skip
 
     def __init__(self, base: BaseState) -> None:

@@ -8,21 +8,20 @@ first met and made again when the contract's record changes.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from chain.codec import pack
-from chain.types import ADDRESS_BYTES
 from contracts.system.registry import SYSTEM_ADDRESS, record_key
 from executor import kernels
-from executor.summary import Access
 from executor.outcome import SHARD_SIZES_MAX, ExecutionInput
 from executor.plan import Estimates, Load, Plan
 from executor.predict import SummaryPredictor
 from executor.state import BaseState
+from executor.summary import Access
 from executor.table import EVERYTHING, AccessTable
 from executor.transactions import Call, call_at
 

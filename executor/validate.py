@@ -8,6 +8,7 @@ for nothing before it can change any more.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
@@ -31,10 +32,14 @@ class ShareResult(NamedTuple):
 
 
 class Validated(NamedTuple):
-    """What the block did, and how many transactions ran a second time."""
+    """What the block did, and how many transactions ran a second time.
+
+    `rests[i]`, if every transaction held as it ran: the packed writes of the block beside those of `results[i]`.
+    """
 
     result: Result
     reexecuted: int
+    rests: list[bytes]
 
 
 def validate(
@@ -55,7 +60,7 @@ def validate(
     """
     sums = undisturbed(count, results, base)
     if sums is not None:
-        return Validated(merge(count, results, sums), 0)
+        return merge(count, results, sums)
     cursors: list[_Cursor | None] = [None] * count
     for result in results:
         cursor = _Cursor(result.outcome)
@@ -79,7 +84,7 @@ def validate(
         receipts.append(receipt)
         gas_used += outcome.gas_used
         reexecuted += 1
-    return Validated(Result.of(receipts, gas_used, prefix.state.written()), reexecuted)
+    return Validated(Result.of(receipts, gas_used, prefix.state.written()), reexecuted, [])
 
 
 # --- the fast way ---
@@ -99,13 +104,11 @@ def undisturbed(count: int, results: Sequence[ShareResult], base: BaseState) -> 
     reads = [frozenset(result.outcome.read_keys) for result in results]
     writes = [frozenset(result.outcome.write_keys) for result in results]
     for reader, result in enumerate(results):
-        prefixes = tuple({prefix for _, prefix in result.outcome.scans})
-        for writer, written in enumerate(writes):
+        prefixes = {prefix for _, prefix in result.outcome.scans}
+        for writer, (_, other) in enumerate(results):
             if writer == reader:
                 continue
-            if not reads[reader].isdisjoint(written):
-                return None
-            if prefixes and any(key.startswith(prefixes) for key in written):
+            if not reads[reader].isdisjoint(writes[writer]) or _any_under(prefixes, other.write_keys):
                 return None
     adders = [frozenset([key for _, key, *_ in result.outcome.adds]) for result in results]
     if not any(adders):
@@ -118,6 +121,15 @@ def undisturbed(count: int, results: Sequence[ShareResult], base: BaseState) -> 
         for key in keys & written
     }
     return _sums(common, results, base) if common else {}
+
+
+def _any_under(prefixes: set[bytes], keys: Sequence[bytes]) -> bool:
+    """True if one of the keys, which are ascending, begins with one of the prefixes."""
+    for prefix in prefixes:
+        at = bisect_left(keys, prefix)
+        if at < len(keys) and keys[at].startswith(prefix):
+            return True
+    return False
 
 
 def _sums(keys: set[bytes], results: Sequence[ShareResult], base: BaseState) -> dict[bytes, bytes] | None:
@@ -143,7 +155,7 @@ def _sums(keys: set[bytes], results: Sequence[ShareResult], base: BaseState) -> 
     return {key: integer_bytes((value or 0) + sum(spans[key])) for key, value in values.items()}
 
 
-def merge(count: int, results: Sequence[ShareResult], sums: dict[bytes, bytes]) -> Result:
+def merge(count: int, results: Sequence[ShareResult], sums: dict[bytes, bytes]) -> Validated:
     """The result where every transaction holds as it ran."""
     receipts, hashes = [b""] * count, [b""] * count
     gas_used = total = 0
@@ -158,6 +170,7 @@ def merge(count: int, results: Sequence[ShareResult], sums: dict[bytes, bytes]) 
     keys = list(final)
     leaves = [leaf for _, outcome in results for leaf in outcome.leaves]
     digests = [digest for _, outcome in results for digest in outcome.leaf_hashes]
+    common: list[bytes] = []  # leaves of keys that several executors wrote
     if len(final) != total:  # two executors wrote one key that neither read
         pieces = {
             key: piece
@@ -170,10 +183,16 @@ def merge(count: int, results: Sequence[ShareResult], sums: dict[bytes, bytes]) 
             final[key] = value
             leaf = write_leaf(key, value)
             pieces[key] = (leaf, leaf_hash(leaf))
+            common.append(leaf)
         leaves, digests = [pieces[key][0] for key in keys], [pieces[key][1] for key in keys]
     order = sorted(range(len(keys)), key=keys.__getitem__)  # runs that are ascending already
     packed = join_leaves([leaves[at] for at in order])
-    return Result(receipts, hashes, gas_used, final, packed, [digests[at] for at in order])
+    result = Result(receipts, hashes, gas_used, final, packed, [digests[at] for at in order])
+    rests = [
+        join_leaves([leaf for other in results if other is not own for leaf in other.outcome.leaves] + common)
+        for own in results
+    ]
+    return Validated(result, 0, rests)
 
 
 def _shared(results: Sequence[ShareResult]) -> set[bytes]:

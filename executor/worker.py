@@ -34,6 +34,7 @@ from executor.protocol import (
     ExecuteBlock,
     ExecutorLost,
     Failed,
+    Overlay,
     QueryDone,
     Ready,
     Request,
@@ -44,7 +45,7 @@ from executor.protocol import (
 )
 from executor.sandbox import enter_sandbox
 from executor.share import integers, run_share
-from executor.state import BaseState
+from executor.state import BaseState, Writes
 from executor.transactions import ChainContext, Progress, decode_call
 
 COLLECT_EVERY: Final = 50_000  # allocations; contracts make few cycles, and a collection costs a block milliseconds
@@ -105,7 +106,7 @@ def answer_share(
     base.discard(max(request.told, base.snapshot_height) + 1)
     base.refresh()
     for overlay in request.overlays:
-        base.append(overlay.height, dict(unpack_writes(overlay.writes)))
+        base.append(overlay.height, _writes_of(overlay, base))
     if base.height != request.height - 1:
         raise InvariantError(f"asked for a share of height {request.height} on the state after {base.height}")
     hashes, senders = request.hashes, request.senders
@@ -121,6 +122,17 @@ def answer_share(
         progress=progress,
         number=request.number,
     )
+
+
+def _writes_of(overlay: Overlay, base: BaseState) -> Writes:
+    """Raises InvariantError: it builds on a share that was not the last one here."""
+    writes = dict(unpack_writes(overlay.writes))
+    if not overlay.own:
+        return writes
+    number, own = base.last_share
+    if number != overlay.own:
+        raise InvariantError(f"told to keep the writes of share {overlay.own}; the last one was {number}")
+    return {**own, **writes}
 
 
 class SocketLink:

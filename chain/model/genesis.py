@@ -23,7 +23,7 @@ class ChainParameters(Record, frozen=True, kw_only=True):
     window: int = 8  # heights in flight above the last certified one
     block_transactions_max: int = 2_000
     block_bytes_max: int = 4 * 1024 * 1024  # bodies of one proposal
-    block_gas_max: int = 10_000_000_000
+    block_gas_max: int = 2_000_000_000
     transaction_gas_max: int = 100_000_000
     lifetime_max: int = 1_000  # heights between acceptance and expiry
     timestamp_drift_ms_max: int = 15_000
@@ -65,7 +65,7 @@ _RANGES: Final[dict[str, tuple[int, int]]] = {
     "window": (1, 64),
     "block_transactions_max": (1, 20_000),
     "block_bytes_max": (TRANSACTION_BYTES_MAX, MESSAGE_BYTES_MAX - 64 * 1024 - 20_000 * 32),
-    "block_gas_max": (1, 2**62),
+    "block_gas_max": (1, 2_000_000_000),
     "transaction_gas_max": (1, 2**62),
     "lifetime_max": (10, 1_000_000),
     "timestamp_drift_ms_max": (100, 3_600_000),

@@ -7,7 +7,6 @@ The node may run meanwhile. LMDB gives every read a snapshot; all it touches in 
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -86,8 +85,8 @@ class StoredChain:
     def state_before(
         self, height: int, folder: Path, progress: Callable[[int, int], None] = lambda done, total: None
     ) -> Iterator[StateStore]:
-        """The state after `height - 1` in a new environment under `folder`, made from the write sets of all blocks up
-        to there; removed at the end. `progress` is told (heights applied, heights to apply).
+        """The state after `height - 1` in a new environment in `folder`, made from the write sets of all blocks up to
+        there; it is the caller's to remove. `progress` is told (heights applied, heights to apply).
 
         Raises:
             BadInput: `pruned`: a write set on the way is gone.
@@ -101,7 +100,6 @@ class StoredChain:
             yield state
         finally:
             state.close()
-            shutil.rmtree(state.path, ignore_errors=True)
 
     def _replay(self, state: StateStore, last: int, progress: Callable[[int, int], None]) -> None:
         root: bytes = self._genesis.state_root

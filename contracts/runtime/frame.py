@@ -6,7 +6,6 @@ a journal of overwritten entries takes a failed call's part back.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
@@ -91,7 +90,6 @@ class Context:
         "recursion",
         "scans",
         "state",
-        "state_get",
         "transaction_hash",
         "writes",
     )
@@ -113,7 +111,6 @@ class Context:
         self.is_query = is_query
         self.is_signed = is_signed
         self.state = state
-        self.state_get: Callable[[bytes], bytes | None] = state.get
         self.writes: dict[bytes, bytes | None] = {}
         self.reads: dict[bytes, bytes | None] = {}
         self.scans: dict[bytes, list[tuple[bytes, bytes]]] = {}
@@ -216,7 +213,7 @@ class Frame:
         if context.adds and key in context.adds:
             return self._read_added(key, context.adds[key])
         try:
-            raw = context.state_get(key)
+            raw = context.state.get(key)
         except PYTHON_ERRORS as error:
             raise InvariantError(f"the state failed to answer: {error!r}") from error
         self.reads[key] = raw
@@ -227,7 +224,7 @@ class Frame:
         raw = pending.raw
         if isinstance(raw, Missing):
             try:
-                raw = self.context.state_get(key)
+                raw = self.context.state.get(key)
             except PYTHON_ERRORS as error:
                 raise InvariantError(f"the state failed to answer: {error!r}") from error
         if pending.delta is None:  # a failed call took the add back

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-BLOCKS: Final = "blocks --seed 0 --blocks 80"
-MORE_BLOCKS: Final = "blocks --seed 0 --blocks 400"
+BLOCKS: Final = "blocks --seed 0 --blocks 250"
 STATE: Final = "executor/state.py"
 VALIDATE: Final = "executor/validate.py"
 LEAD: Final = "executor/parallel.py"
@@ -59,7 +58,6 @@ TRACKING: Final = (
         STATE,
         NOTE,
         "        if b'names\\0' not in key:\n            self._note(key)\n",
-        MORE_BLOCKS,
     ),
     Bug(
         "scans are not recorded",
@@ -133,14 +131,14 @@ VALIDATION: Final = (
     Bug(
         "the undisturbed check ignores reads",
         VALIDATE,
-        "            if not reads[reader].isdisjoint(written):\n",
-        "            if False:\n",
+        "if not reads[reader].isdisjoint(writes[writer]) or _any_under(prefixes, other.write_keys):",
+        "if _any_under(prefixes, other.write_keys):",
     ),
     Bug(
         "the undisturbed check ignores scans",
         VALIDATE,
-        "            if prefixes and any(key.startswith(prefixes) for key in written):\n",
-        "            if False:\n",
+        "if not reads[reader].isdisjoint(writes[writer]) or _any_under(prefixes, other.write_keys):",
+        "if not reads[reader].isdisjoint(writes[writer]):",
     ),
     Bug(
         "the undisturbed check ignores deletes",
@@ -241,8 +239,20 @@ SHARING: Final = (
     Bug(
         "an executor that missed a block is not told what it did",
         LEAD,
-        "for overlay in self._overlays if overlay.height > attached.height]",
-        "for overlay in self._overlays if overlay.height >= block.height - 1]",
+        "                if overlay.height > attached.height\n",
+        "                if overlay.height > attached.height + 1\n",
+    ),
+    Bug(
+        "what an executor is told beside its own writes lacks what others wrote as well",
+        VALIDATE,
+        "for leaf in other.outcome.leaves] + common)",
+        "for leaf in other.outcome.leaves])",
+    ),
+    Bug(
+        "an executor's own writes are not kept for the next block",
+        "executor/share.py",
+        "    base.last_share = (number, final)\n",
+        "    base.last_share = (number, {})\n",
     ),
     Bug(
         "executors are not told of a discard",
@@ -301,7 +311,7 @@ CONTRACTS: Final = (
         "a read after an add is not recorded",
         FRAME,
         "        raw = pending.raw\n        if isinstance(raw, Missing):\n            try:\n"
-        "                raw = self.context.state_get(key)\n",
+        "                raw = self.context.state.get(key)\n",
         "        raw = pending.raw\n        if isinstance(raw, Missing):\n            try:\n"
         "                raw = self.context.state.peek(key)\n",
     ),

@@ -38,6 +38,12 @@ BLIND: Final = frozenset(
         "counter_hit", "counter_stock", "counter_take",
     )
 )  # fmt: skip
+ADDS: Final = frozenset(
+    (
+        "add", "add_within", "add_pot", "add_twice", "add_fail", "add_caught", "add_self_caught", "add_over_set",
+        "set_over_add", "sum_set", "sum_read", "counter_stock", "counter_take",
+    )
+)  # fmt: skip
 SYSTEM_GAS: Final = 20_000_000
 BAD_SOURCE: Final = "import os\n"
 SMALL_SOURCE: Final = '''"""Made in the block."""
@@ -153,17 +159,21 @@ class _Arena:
         names = sorted(kinds)
         chosen = draw.sample(names, draw.choice((2, 4, 8, len(names))))
         rare = [name for name in names if name.startswith("system_")]
-        blind = draw.random() < 0.25  # nothing that reads a key: what adds, sets, deletes and scans, in small blocks
-        ruled = not blind and draw.random() < 0.15  # deployments, names, permissions and who depends on them
-        if blind:
+        mood = draw.choices(("any", "blind", "adds", "ruled"), (10, 3, 5, 2))[0]
+        if mood == "adds" and world.rule_set >= 2:  # adds at their bounds, with little that makes them wait
+            chosen = draw.sample(sorted(ADDS), draw.choice((1, 2, 3)))
+            self._key = _Zipf(draw, draw.choice((1, 3)), 0.0)
+            self.sizes = SIZES[:6]
+            kinds = self._kinds()
+        elif mood == "blind":  # nothing that reads a key: what sets, deletes, adds and scans, in small blocks
             chosen = draw.sample([name for name in names if name in BLIND], draw.choice((2, 3, 5)))
             self.sizes = SIZES[:6]
-        elif ruled:
+        elif mood == "ruled":  # deployments, names, permissions and who depends on them
             chosen = [*draw.sample(rare, draw.randint(3, len(rare))), "ask_system", "count"]
         elif draw.random() < 0.5:
             chosen = [name for name in chosen if name not in rare] or ["count", "bump"]
         self._makers = [kinds[name] for name in chosen]
-        self._weights = [draw.choice((1, 2, 8)) * (0.2 if name in rare and not ruled else 1) for name in chosen]
+        self._weights = [draw.choice((1, 2, 8)) * (0.2 if name in rare and mood != "ruled" else 1) for name in chosen]
         self._tight = draw.choice((0.0, 0.0, 0.05, 0.4))
         self._odd = draw.choice((0.0, 0.0, 0.1))  # calls that cannot succeed, or not as meant
 

@@ -68,7 +68,7 @@ def table() -> str:
 def _killer(killer: str) -> str:
     if not killer.startswith("blocks "):
         return f"`{killer.rpartition('::')[2]}`"
-    return "blocks" if killer == BLOCKS else f"blocks ({killer.rpartition(' ')[2]})"
+    return "blocks" if killer == BLOCKS else f"`python -m tests.{killer}`"
 
 
 def copy_tree(target: Path) -> None:

@@ -123,6 +123,13 @@ def test_mutual_recursion_one_beyond_the_depth_limit() -> None:
     assert graph.marks(caught) == [("a", 2)]
 
 
+def test_calls_that_failed_do_not_count_towards_the_depth() -> None:
+    graph = Graph(2)
+    failures: list[tuple[Any, ...]] = [("try", "b", [("fail", 1)])] * (CALL_DEPTH_MAX + 8)
+    result = graph.run([*failures, *_mutual(CALL_DEPTH_MAX, [("sum",)])])
+    assert result.value == (-Status.REVERTED,) * (CALL_DEPTH_MAX + 8) + (CALL_DEPTH_MAX // 2,)
+
+
 # Failure
 
 

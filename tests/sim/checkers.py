@@ -209,9 +209,12 @@ class Checkers:
 
     # --- the life of a block ---
 
-    def on_execute(self, node: ValidatorId, proposal: Proposal) -> None:
+    def on_execute(self, node: ValidatorId, proposal: Proposal, *, journal: Journal, fetched: bool) -> None:
+        """It is told to execute: by a quorum of commits that is on its disk, or in a block that has its certificate."""
         history = self.history(node)
         digest = proposal_digest(proposal)
+        if not fetched and (proposal.height, digest) not in journal.ordered_keys:
+            raise Violation("ordered_before_executed", f"{short(node)} is to execute h{proposal.height}, not ordered")
         if proposal.height != history.next_execute:
             raise Violation("execute_in_order", f"{short(node)}: h{proposal.height}, not h{history.next_execute}")
         history.next_execute += 1

@@ -19,6 +19,7 @@ from consensus.effects import (
     ViewChangeRecord,
     VoteRecord,
 )
+from consensus.messages import MessageType
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +56,7 @@ class Journal:
     vote_keys: set[tuple[int, int, int, bytes]] = field(default_factory=set)  # ever durable, for the checkers
     proposal_keys: set[tuple[int, int, bytes]] = field(default_factory=set)  # (view, height, digest), ever durable
     view_messages: set[bytes] = field(default_factory=set)  # encoded view-changes and new-views, ever durable
+    ordered_keys: set[tuple[int, bytes]] = field(default_factory=set)  # (height, digest), ever durable
     proposals: dict[bytes, Proposal] = field(default_factory=dict)  # durable, by digest, with their bodies
     syncs: int = 0
     lost: int = 0
@@ -79,6 +81,9 @@ class Journal:
                 digest = proposal_digest(record.proposal)
                 self.proposals[digest] = record.proposal
                 self.proposal_keys.add((record.view, record.proposal.height, digest))
+            case CertificateRecord(certificate=certificate):
+                if certificate.kind == MessageType.COMMIT:
+                    self.ordered_keys.add((certificate.height, certificate.digest))
             case ViewChangeRecord() | NewViewRecord():
                 self.view_messages.add(encode(record.message))
 

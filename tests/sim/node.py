@@ -37,6 +37,7 @@ from consensus.effects import (
     VoteRecord,
 )
 from consensus.events import (
+    BlockFetched,
     Event,
     Executed,
     MessageReceived,
@@ -110,6 +111,7 @@ class SimNode:
         self._store_queue: deque[StoredBlock] = deque()
         self._storing = False
         self.ordered_proposals: dict[int, Proposal] = {}
+        self._fetched: set[tuple[int, bytes]] = set()  # (height, proposal digest) of fetched blocks
         self._pack_scheduled = False
         self._told = (False, False)  # what the core knows: transactions wait, one of them is overdue
         self.obtainer = Obtainer(self)
@@ -216,6 +218,8 @@ class SimNode:
             return
         self.tell(">", describe(event))
         self.steps += 1
+        if isinstance(event, BlockFetched):
+            self._fetched.add((event.header.height, event.header.proposal_digest))
         effects = self.replica.step(event, self.local_now)
         self.world.after_step(self)
         for effect in effects:
@@ -441,7 +445,8 @@ class SimNode:
 
     def _order(self, proposal: Proposal) -> None:
         if self.honest:
-            self.world.checkers.on_execute(self.validator, proposal)
+            fetched = (proposal.height, proposal_digest(proposal)) in self._fetched
+            self.world.checkers.on_execute(self.validator, proposal, journal=self.journal, fetched=fetched)
         self.ordered_proposals[proposal.height] = proposal
         self.pool.known.update(proposal.transaction_hashes())
         self.pool.order(proposal.transaction_hashes())

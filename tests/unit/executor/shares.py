@@ -169,6 +169,16 @@ class Bench:
         self.base.refresh()
 
 
+class Marks:
+    """Notes where an executor was."""
+
+    def __init__(self) -> None:
+        self.places: list[tuple[int, int]] = []
+
+    def enter(self, height: int, position: int) -> None:
+        self.places.append((height, position))
+
+
 def assert_equal(result: Result, expected: Result) -> None:
     """All of two results is equal, whatever order `writes` has."""
     assert dict(result.writes) == dict(expected.writes)

@@ -240,6 +240,10 @@ def test_calls_in_loops_follow_each_item() -> None:
         ("self.grants[(ctx.sender, text[1:])] = 0", "text[1:]"),
         ("some = []\n        some.append(text)\n        self.balances[some[0]] = 0", "some, which is changed in place"),
         ("for x in text.split():\n            self.balances[x] = 0", "the result of text.split()"),
+        (
+            "last = text\n        for x in [text]:\n            self.balances[last] = 0\n            last = x",
+            "last, which changes from round to round (line 19)",
+        ),
         ("for x in [text]:\n            y = x\n        self.balances[y] = 0", "y"),
     ],
 )

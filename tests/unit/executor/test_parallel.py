@@ -19,6 +19,7 @@ from executor.planners import FixedPredictor
 from executor.predict import Predictor, SummaryPredictor
 from executor.protocol import ChannelLost, Overlay, RunShare
 from executor.state import BaseState
+from tests.unit.executor.shares import Marks
 from tests.unit.executor.workbench import (
     ARENA,
     CHAIN,
@@ -80,16 +81,6 @@ class Watched:
     @property
     def closed(self) -> bool:
         return self._link.closed
-
-
-class Marks:
-    """Notes where an executor was."""
-
-    def __init__(self) -> None:
-        self.places: list[tuple[int, int]] = []
-
-    def enter(self, height: int, position: int) -> None:
-        self.places.append((height, position))
 
 
 class Scene:
@@ -449,6 +440,19 @@ def test_roots_chain_from_what_was_kept() -> None:
     scene.execute(scene.counts(2))
     scene.lead.discard(4)
     scene.both(scene.counts(1))
+
+
+def test_a_lead_forgets_what_is_stored_and_what_is_discarded() -> None:
+    """It runs for ever: what it keeps of executed heights is bounded by how far the store lags."""
+    scene = Scene()
+    for _ in range(3 * 4):
+        outputs = [scene.both(scene.counts(1)) for _ in range(3)]
+        for output in outputs:
+            scene.store(output)
+        scene.execute(scene.counts(1))
+        assert (len(scene.lead._roots), len(scene.lead._overlays)) == (1, 1)
+        scene.lead.discard(scene.lead.height)
+        assert (len(scene.lead._roots), len(scene.lead._overlays)) == (0, 0)
 
 
 # --- a lead that takes over ---

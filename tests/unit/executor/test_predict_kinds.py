@@ -42,6 +42,12 @@ class Shelf(Contract):
             self.slots[slot] = 1
 
     @external
+    def spread(self, count: int):
+        for slot in range(count):
+            self.slots[slot] = self.slots[slot + 1_000] + self.slots[slot + 2_000]
+            self.slots[slot + 3_000] = self.slots[slot + 4_000]
+
+    @external
     def move(self, pairs: tuple[tuple[int, int], ...]):
         for source, target in pairs:
             self.slots[target] = self.slots[source]
@@ -149,6 +155,27 @@ class Relay(Contract):
             Target(shelf).fill(first, 1)
 '''
 
+HOP = '''"""Calls the next one."""
+
+
+class Next(Interface):
+    @external
+    def hop(self): ...
+
+
+class Hop(Contract):
+    after: Value[Address]
+    count: Value[int]
+
+    def init(self, after: Address):
+        self.after.set(after)
+
+    @external
+    def hop(self):
+        self.count.set(1)
+        Next(self.after.get()).hop()
+'''
+
 GUESS = '''"""Its init calls somebody whom nobody knows."""
 
 
@@ -233,6 +260,23 @@ def test_loops_beyond_the_bound_widen(world: World) -> None:
     assert 200 < len(wide) < 300
 
 
+def test_transactions_with_very_many_keys_may_touch_everything(world: World) -> None:
+    calls = [world.call(world.shelf, "spread", count) for count in (20, 250)]
+    few, many = touched(world.table(calls))
+    assert len(few) == 100
+    assert many == {EVERYTHING: 3}
+
+
+def test_calls_are_followed_six_deep(world: World) -> None:
+    after, hops = world.shelf, []
+    for number in range(8):
+        after = world.chain.deploy(f"hop{number}", HOP, after)
+        hops.append(after)
+    deep = touched(world.table([world.call(hop, "hop") for hop in hops]))
+    assert [len(hint) for hint in deep] == [2, 4, 6, 8, 10, 12, 1, 1]
+    assert deep[-1] == {EVERYTHING: 3}
+
+
 def test_stored_lengths_and_values_stand_in_keys(world: World) -> None:
     log = world.shelf + b"log\x01"
     first = world.shelf + b"log\x00" + bytes(8)
@@ -310,7 +354,7 @@ def test_a_deployment_whose_init_cannot_be_followed_may_touch_everything(world: 
 
 def test_arguments_that_are_none_predict_nothing(world: World) -> None:
     whole = world.call(world.shelf, "fill", 1, 1)
-    broken = [b"", b"\xc1", b"\x92\x01", pack(5), b"\x91" * 3_000 + b"\x01", pack(("x",)), pack((1, 2, 3))]
+    broken = [b"", b"\xc1", b"\x92\x01", pack(5), b"\x91" * 100_000 + b"\x01", pack(("x",)), pack((1, 2, 3))]
     calls = [whole._replace(arguments=arguments) for arguments in broken]
     assert touched(world.table(calls)) == [{}] * len(calls)
 

@@ -76,6 +76,16 @@ def test_a_scan_is_disturbed_only_by_keys_under_its_prefix() -> None:
     assert reexecuted == 0  # the scan stands before the write
 
 
+def test_prefixes_are_looked_for_among_all_keys() -> None:
+    """A key that is the prefix, keys before and after it, several prefixes: against a look at each key."""
+    for seed in range(300):
+        draw = random.Random(seed)
+        keys = sorted([bytes(draw.choices(b"ab\xff", k=draw.randrange(1, 4))) for _ in range(draw.randrange(8))])
+        prefixes = {bytes(draw.choices(b"ab\xff", k=draw.randrange(4))) for _ in range(draw.randrange(3))}
+        expected = any(key.startswith(prefix) for key in keys for prefix in prefixes)
+        assert validate_module._any_under(prefixes, keys) is expected, (prefixes, keys)
+
+
 def test_a_scan_whose_rows_another_share_changed_runs_again() -> None:
     bench = board()
     raws = [bench.call("put", 2, 1, 5), bench.call("put", 2, 1, 6), bench.call("sum_group", 2, 3)]

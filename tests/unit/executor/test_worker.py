@@ -33,8 +33,7 @@ from executor.protocol import (
 from executor.share import integers
 from executor.state import BaseState
 from executor.worker import SocketLink, answer_share, serve_lead, serve_shares
-from tests.unit.executor.shares import Bench
-from tests.unit.executor.test_parallel import Marks
+from tests.unit.executor.shares import Bench, Marks
 from tests.unit.executor.workbench import (
     ARENA,
     CHAIN,
