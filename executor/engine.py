@@ -407,8 +407,8 @@ class Engine:
         """Start a lead that knows all that was executed and has all blocks that are not answered."""
         self.stats.lead_restarts += 1
         lead = await self._start_lead()
-        if self._unstored:
-            lead.post(CatchUp(overlays=tuple(self._unstored)))
+        for overlay in self._unstored:  # a frame each, since all of them together may be too large for one
+            lead.post(CatchUp(overlays=(overlay,)))
         self._drop_void()
         for asked in self._line:
             lead.post(ExecuteBlock(block=asked.block, attempt=1 + asked.deaths))

@@ -67,13 +67,13 @@ def part_of(value: Any) -> bytes | None:
 
 
 def stored_key(prefix: bytes, parts: Sequence[bytes | None]) -> bytes | None:
-    """The state key of an element, or None where it is not known or too long to be one."""
+    """The state key of an element; None where it is not known, b"", which is never stored, where it is too long."""
     name = prefix
     for part in parts:
         if part is None:
             return None
         name += part
-    return name if len(name) <= KEY_BYTES_MAX else None
+    return name if len(name) <= KEY_BYTES_MAX else b""
 
 
 def is_sequence(value: Any) -> bool:

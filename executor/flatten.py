@@ -108,6 +108,7 @@ class _Flattener:
         self._text = Text()
 
     def flatten(self, target: bytes, method: str) -> Flattened:
+        """The compiled method. Raises Fleeting."""
         summary = self._find(target, method)
         text = self._text
         arity: int | None = None

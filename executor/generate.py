@@ -38,15 +38,23 @@ class Fleeting(Exception):
 class Runtime(Protocol):
     """What generated code asks of the prediction of a block."""
 
-    def rounds(self, domain: Any) -> Sequence[Any]: ...
+    def rounds(self, domain: Any) -> Sequence[Any]:
+        """The items of a loop."""
+        ...
 
-    def restart(self) -> None: ...
+    def restart(self) -> None:
+        """The loops and calls of the next transaction begin."""
+        ...
 
-    def check_size(self) -> None: ...
+    def check_size(self) -> None:
+        """Raises if the transaction has too many accesses to name them."""
+        ...
 
     def follow(
         self, address: Any, method: str, arguments: Sequence[Any], sender: bytes, call: Call, depth: int
-    ) -> None: ...
+    ) -> None:
+        """Describe a call whose target is known only now. Raises if it may touch anything."""
+        ...
 
 
 class Value(NamedTuple):
@@ -73,6 +81,7 @@ _TOOLS: Final[dict[str, Any]] = {
 
 
 def known_value(value: Any) -> Value:
+    """A value that is computed already."""
     return Value("", value, sure=value is not UNKNOWN)
 
 
@@ -119,6 +128,7 @@ class Text:
     # --- values ---
 
     def argument(self, index: int) -> Value:
+        """An argument of the method."""
         return Value(f"a{index}", sure=True)
 
     def part(self, value: Value) -> Value:

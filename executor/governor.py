@@ -14,6 +14,7 @@ REST_BLOCKS_MIN: Final = 4
 REST_BLOCKS_MAX: Final = 64
 PROBE_BLOCKS: Final = 32  # a serial block once in so many, to know what it costs
 PROBE_CHANGE: Final = 1.5  # ... and when the gas a transaction needs has changed by this factor
+PROBE_PAUSE: Final = 8  # ... but at most once in so many, or alternating loads would be probed all the time
 SMOOTHING: Final = 0.3
 HEAD_START: Final = 0.15  # of a block's weight, before anything is known
 IMBALANCE_MAX: Final = 0.5  # a larger one was an accident of the machine
@@ -87,12 +88,14 @@ class Governor:
             return
         parallel = self._smooth("parallel", wall_ns / max(gas_used, 1))
         gas = gas_used / max(transactions, 1)
-        if not self._probe_gas / PROBE_CHANGE <= gas <= self._probe_gas * PROBE_CHANGE:
-            self._since_probe = PROBE_BLOCKS  # other transactions than those that serial execution was measured on
-            self._cost.clear()
-            self._probe_gas = gas
-        elif reexecuted > REEXECUTED_MAX * transactions:
+        changed = not self._probe_gas / PROBE_CHANGE <= gas <= self._probe_gas * PROBE_CHANGE
+        if reexecuted > REEXECUTED_MAX * transactions:
             self._rest_for("mispredicted")
+        elif changed:  # other transactions than those that serial execution was measured on: no comparison
+            if self._since_probe >= PROBE_PAUSE:
+                self._since_probe = PROBE_BLOCKS
+                self._cost.clear()
+                self._probe_gas = gas
         elif parallel > self._cost.get("serial", float("inf")):
             self._rest_for("slower")
             del self._cost["parallel"]  # judged afresh when it is tried again

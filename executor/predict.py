@@ -67,9 +67,9 @@ _FAILS: Final = (ArithmeticError, TypeError, ValueError, LookupError, AttributeE
 class Predictor(Protocol):
     """Where the plan gets its hints from; any answer at all gives the same results of execution."""
 
-    def predict(
-        self, calls: Sequence[Call], *, base: BaseState, height: int, time_ms: int
-    ) -> AccessTable: ...
+    def predict(self, calls: Sequence[Call], *, base: BaseState, height: int, time_ms: int) -> AccessTable:
+        """What the calls of a block at this height may touch, on the state before it."""
+        ...
 
 
 class SummaryPredictor:
@@ -84,6 +84,7 @@ class SummaryPredictor:
         self._hot_calls = hot_calls
 
     def predict(self, calls: Sequence[Call], *, base: BaseState, height: int, time_ms: int) -> AccessTable:
+        """Never raises for what transactions or contracts hold."""
         block = _BlockPrediction(self, base, height=height, time_ms=time_ms)
         block.managed = any(call.target == SYSTEM_ADDRESS for call in calls)
         for call in calls:

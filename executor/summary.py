@@ -18,6 +18,8 @@ Expression: TypeAlias = "tuple[Any, ...] | None"
 
 
 class Mode(IntFlag):
+    """How a key is touched."""
+
     READ = 1
     WRITE = 2
     BOTH = 3

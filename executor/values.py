@@ -46,6 +46,7 @@ NOTHING: Final = Typed(None)
 
 
 def unknown(text: str, node: ast.expr | ast.stmt, quote: ast.expr | None = None) -> Typed:
+    """A value that is not followed, and why; {} in the text stands for the source of `quote`."""
     return Typed(None, why=Why(text, node.lineno, quote))
 
 

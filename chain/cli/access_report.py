@@ -34,6 +34,7 @@ class Examined:
 
     @property
     def name(self) -> str:
+        """Of the contract class."""
         return self.model.name
 
 
@@ -53,10 +54,12 @@ class Touch(NamedTuple):
 
     @property
     def reads(self) -> bool:
+        """Whether it sees what others wrote."""
         return self.mode.startswith(("reads", "scans"))
 
     @property
     def changes(self) -> bool:
+        """Whether others see it."""
         return "writes" in self.mode or self.mode == "adds"
 
 
@@ -95,10 +98,12 @@ class MethodReport:
 
     @property
     def touches(self) -> list[Touch]:
+        """The accesses among the lines."""
         return [line for line in self.lines if isinstance(line, Touch)]
 
     @property
     def calls(self) -> list[Called]:
+        """The calls among the lines."""
         return [line for line in self.lines if isinstance(line, Called)]
 
 
@@ -133,6 +138,7 @@ class _Teller:
         self._loops = 0
 
     def tell(self, examined: Examined, method: str) -> None:
+        """Fill in the report."""
         names = examined.model.methods[method].parameters
         arguments = tuple([("name", name) for name in names])
         self._summary(examined, method, _Frame(examined, "", arguments, ("name", "sender"), ("this",), {}, 0))

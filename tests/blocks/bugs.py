@@ -110,6 +110,7 @@ BASE_STATE: Final = (
         STATE,
         "        self.height = height - 1\n        self._changed()\n",
         "        self.height = height - 1\n",
+        "tests/scenarios/test_parallel_execution.py::test_a_scan_sees_a_discarded_block",
     ),
     Bug(
         "a discard keeps the layer of the discarded block",
@@ -247,6 +248,12 @@ SHARING: Final = (
         VALIDATE,
         "for leaf in other.outcome.leaves] + common)",
         "for leaf in other.outcome.leaves])",
+    ),
+    Bug(
+        "what an executor is told beside its own writes is kept over a discard",
+        LEAD,
+        "            attached.rest = None\n",
+        "",
     ),
     Bug(
         "an executor's own writes are not kept for the next block",

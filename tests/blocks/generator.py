@@ -44,6 +44,13 @@ ADDS: Final = frozenset(
         "set_over_add", "sum_set", "sum_read", "counter_stock", "counter_take",
     )
 )  # fmt: skip
+PAIRS: Final = (
+    ("erase", "need"), ("erase", "sum_all"), ("make", "need"), ("blind", "ratio"), ("blind", "look"),
+    ("put", "sum_group"),
+    ("take", "clear_group"), ("put", "take"), ("route", "via"), ("append", "last"), ("sum_delete", "sum_read"),
+    ("sum_delete", "sum_has"), ("sum_set", "sum_scan"), ("add_within", "sum_read"), ("add", "add_read"),
+    ("sum_set", "add_within"), ("sum_delete", "add_twice"), ("add_huge", "add_within"), ("add", "add_scan"),
+)  # fmt: skip
 SYSTEM_GAS: Final = 20_000_000
 BAD_SOURCE: Final = "import os\n"
 SMALL_SOURCE: Final = '''"""Made in the block."""
@@ -159,7 +166,7 @@ class _Arena:
         names = sorted(kinds)
         chosen = draw.sample(names, draw.choice((2, 4, 8, len(names))))
         rare = [name for name in names if name.startswith("system_")]
-        mood = draw.choices(("any", "blind", "adds", "ruled"), (10, 3, 5, 2))[0]
+        mood = draw.choices(("any", "blind", "adds", "pair", "ruled"), (10, 3, 4, 3, 2))[0]
         if mood == "adds" and world.rule_set >= 2:  # adds at their bounds, with little that makes them wait
             chosen = draw.sample(sorted(ADDS), draw.choice((1, 2, 3)))
             self._key = _Zipf(draw, draw.choice((1, 3)), 0.0)
@@ -168,6 +175,11 @@ class _Arena:
         elif mood == "blind":  # nothing that reads a key: what sets, deletes, adds and scans, in small blocks
             chosen = draw.sample([name for name in names if name in BLIND], draw.choice((2, 3, 5)))
             self.sizes = SIZES[:6]
+        elif mood == "pair":  # one that changes and one that looks, so that a single conflict stands alone
+            chosen = list(draw.choice([pair for pair in PAIRS if kinds.keys() >= set(pair)]))
+            self._key = _Zipf(draw, draw.choice((2, 8)), 0.0)
+            self.sizes = SIZES[:5]
+            kinds = self._kinds()
         elif mood == "ruled":  # deployments, names, permissions and who depends on them
             chosen = [*draw.sample(rare, draw.randint(3, len(rare))), "ask_system", "count"]
         elif draw.random() < 0.5:
@@ -178,11 +190,14 @@ class _Arena:
         self._odd = draw.choice((0.0, 0.0, 0.1))  # calls that cannot succeed, or not as meant
 
     def block(self, size: int) -> list[bytes]:
-        made = []
+        draw, made = self._draw, []
+        weights = self._weights
+        if draw.random() < 0.3:  # this block does without some of what the case does
+            weights = [weight if draw.random() < 0.5 else 0 for weight in weights]
         for _ in range(size):
-            maker = self._draw.choices(self._makers, self._weights)[0]
+            maker = draw.choices(self._makers, weights if any(weights) else self._weights)[0]
             raw = maker()
-            if self._draw.random() < self._odd:
+            if draw.random() < self._odd:
                 raw = self._spoilt(raw)
             made.append(raw)
         return made

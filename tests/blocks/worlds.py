@@ -177,6 +177,9 @@ def arena_world(rule_set: int, *, restricted: bool) -> World:
         calls += [build.call(first, arena, "put", (group, index, 5)) for group in range(3) for index in range(3)]
         calls += [build.call(first, arena, "make", (key, key)) for key in range(0, 8, 2)]
         calls += [build.call(first, arena, "append", (value,)) for value in range(3)]
+        if rule_set > 1:
+            calls += [build.call(first, arena, "add", (key, 20)) for key in range(5)]
+            calls.append(build.call(first, arena, "add_pot", (15,)))
     calls.append(build.call(first, bank, "create_accounts", (0, 40, 100, 100)))
     build.run(calls)
     if restricted:

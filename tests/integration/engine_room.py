@@ -155,7 +155,8 @@ async def expect(
     """The answers in order, each of them equal to the oracle's."""
     outputs = []
     for answer, block in zip(asked, blocks, strict=True):
-        output = await answer
+        async with asyncio.timeout(4 * DEADLINE_S):
+            output = await answer
         assert results_of(output) == results_of(room.oracle.run(block))
         room.unstored.append(output)
         outputs.append(output)

@@ -6,10 +6,12 @@ import msgspec
 import pytest
 
 from bench.errors import BenchError
-from bench.execute.figures import SERIAL, BlockSample, decisions, same_bytes, summarize
+from bench.execute.figures import SERIAL, BlockSample, Repeat, decisions, same_bytes, summarize
 from bench.execute.lane import Executed
 from bench.execute.limits import least_speedup
 from bench.execute.run import groups, take
+from chain.codec import encode
+from chain.model.block import Receipt
 from executor.outcome import ExecutionOutput
 from tests.unit.bench.samples import output, repeat, report_of, stats
 
@@ -42,7 +44,7 @@ def test_a_hiccup_in_one_repeat_is_no_worst_block() -> None:
 def test_the_gain_of_the_box_is_2_where_the_second_process_costs_the_first_nothing() -> None:
     made = repeat([100.0], [50.0])
     assert summarize([made], transactions=10)["two_processes_gain"] == 1.6
-    free = summarize([made.__class__(made.lanes, alone_us=[100.0], both_us=[100.0])], transactions=10)
+    free = summarize([Repeat(made.lanes, alone_us=[100.0], both_us=[100.0])], transactions=10)
     assert free["two_processes_gain"] == 2.0
 
 
@@ -75,23 +77,28 @@ def test_how_a_block_was_executed_is_not_compared() -> None:
     assert same_bytes(output(), msgspec.structs.replace(output(), stats=stats()))
 
 
-def test_a_planted_byte_makes_the_report_say_unequal() -> None:
-    planted = msgspec.structs.replace(output(2), writes=b"v")
-    for last, equal in ((output(2), True), (planted, False)):
-        samples: dict[str, list[BlockSample]] = {SERIAL: [], "2": []}
-        ran = {
-            SERIAL: [Executed(output(1), 1_000), Executed(output(2), 1_000)],
-            "2": [Executed(output(1), 500), Executed(last, 500)],
-        }
-        take(samples, ran)
-        made = repeat([1.0], [1.0])
-        assert summarize([made.__class__(samples, [1.0], [1.0])], transactions=1)["equal"] is equal
+@pytest.mark.parametrize("lane", ["", "1", "2"])
+def test_a_planted_byte_makes_the_report_say_unequal(lane: str) -> None:
+    """In the last block, on whichever engine; on none it says equal."""
+    samples: dict[str, list[BlockSample]] = {SERIAL: [], "1": [], "2": []}
+    ran = {name: [Executed(output(1), 1_000), Executed(output(2), 1_000)] for name in samples}
+    if lane:
+        ran[lane][1] = Executed(msgspec.structs.replace(output(2), writes=b"v"), 1_000)
+    take(samples, ran)
+    assert summarize([Repeat(samples, [1.0], [1.0])], transactions=1)["equal"] is (lane == "")
 
 
 def test_the_baseline_must_be_serial() -> None:
     planned = msgspec.structs.replace(output(), stats=stats())
     with pytest.raises(BenchError, match="executed height 1 in parallel"):
         take({SERIAL: []}, {SERIAL: [Executed(planned, 1_000)]})
+
+
+def test_a_workload_whose_transactions_fail_is_refused() -> None:
+    receipt = Receipt(transaction_hash=bytes(32), status=1, gas_used=1, result=b"", error="no_funds", events=())
+    failed = msgspec.structs.replace(output(), receipts=(encode(receipt),))
+    with pytest.raises(BenchError, match="a transaction of height 1 failed: 1 no_funds"):
+        take({SERIAL: []}, {SERIAL: [Executed(failed, 1_000)]})
 
 
 def test_no_group_holds_warm_up_and_measured_blocks() -> None:

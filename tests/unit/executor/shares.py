@@ -149,7 +149,7 @@ class Bench:
         """(the shares' results, how many ran again); the result must be the oracle's, and is stored."""
         block = self.block(raws)
         results = self.shares(block, shares)
-        result, reexecuted = self.validated(block, results)
+        result, reexecuted, _ = self.validated(block, results)
         expected = self.serial(block)
         assert_equal(result, expected)
         self._store(expected)

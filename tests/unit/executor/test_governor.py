@@ -9,6 +9,7 @@ from executor.governor import (
     IMBALANCE_MAX,
     PROBE_BLOCKS,
     PROBE_CHANGE,
+    PROBE_PAUSE,
     REEXECUTED_MAX,
     REST_BLOCKS_MAX,
     REST_BLOCKS_MIN,
@@ -131,6 +132,9 @@ def test_one_block_in_so_many_is_a_probe() -> None:
 def test_another_workload_is_probed_before_it_is_judged(factor: float) -> None:
     """What was measured of short transactions says nothing of long ones."""
     governor = probed(cost=0.1)
+    for _ in range(PROBE_PAUSE - 1):
+        assert before(governor) is None
+        parallel(governor, 0.05)
     assert before(governor) is None
     parallel(governor, 1.0, gas=GAS * factor)  # ten times dearer than serial was, but for other transactions
     assert before(governor) == "probe"
@@ -138,6 +142,19 @@ def test_another_workload_is_probed_before_it_is_judged(factor: float) -> None:
     assert before(governor) is None
     parallel(governor, 1.0, gas=GAS * factor)
     assert before(governor) is None  # it gains
+
+
+def test_alternating_workloads_are_not_probed_all_the_time() -> None:
+    governor = probed()
+    probes = 0
+    for block in range(10 * PROBE_PAUSE):
+        gas = GAS * (1 + 3 * (block % 2))
+        if before(governor) == "probe":
+            probes += 1
+            serial(governor, gas=gas)
+        else:
+            parallel(governor, gas=gas)
+    assert 1 <= probes <= 10
 
 
 def test_the_same_workload_is_judged_by_the_last_probe() -> None:

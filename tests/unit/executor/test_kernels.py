@@ -146,9 +146,10 @@ def random_block(draw: random.Random, contracts: list[bytes], count: int, *, man
         method, arguments = draw.choice(
             [
                 ("pay", (other, 1)), ("pay", (other,)), ("pay", ()), ("pair", (small, 1)),
-                ("sum_pairs", (small,)), ("sum_all", ()), ("name", ("n%d" % small, bytes(small * 130), 1)),
+                ("sum_pairs", (small,)), ("sum_all", ()), ("name", (f"n{small}", bytes(small * 130), 1)),
                 ("limit", (1,)), ("raise_total", (1,)), ("note", (1,)), ("at", (small,)), ("indirect", (small,)),
-                ("put", (small, small, 1)), ("sum_group", (small, 1)), ("nothing", (1, (2, 3))), ("raise_total", (2**200,)),
+                ("put", (small, small, 1)), ("sum_group", (small, 1)), ("nothing", (1, (2, 3))),
+                ("raise_total", (2**200,)),
             ]
         )  # fmt: skip
         raws.append(transaction(sender, target, method, arguments))
@@ -240,7 +241,7 @@ def test_span_walks_what_the_codec_writes(seed: int) -> None:
 
 
 def test_garbage_is_not_read_beyond_its_end() -> None:
-    """Raw transactions are checked before they are ordered; a kernel that meets others says that it cannot read them."""
+    """Raw transactions are checked before they are ordered; a kernel stays within others all the same."""
     draw = random.Random(1)
     whole = transaction(0, bytes(20), "pay", (b"x", 1))
     for _ in range(300):

@@ -3,181 +3,20 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import msgspec
 import pytest
 
-from chain.codec import Record
 from chain.errors import InvariantError
 from chain.model.merkle import unpack_writes
-from executor.governor import Governor
-from executor.outcome import POSITION_NONE, ExecutionInput, ExecutionOutput, ShareOutcome
-from executor.parallel import PATIENCE_FACTOR, PATIENCE_S, Job, Lead
-from executor.plan import PlainPlanner, Plan, Planner
+from executor.outcome import POSITION_NONE, ExecutionOutput, ShareOutcome
+from executor.parallel import PATIENCE_FACTOR, PATIENCE_S
 from executor.planners import FixedPredictor
 from executor.predict import Predictor, SummaryPredictor
 from executor.protocol import ChannelLost, Overlay, RunShare
-from executor.state import BaseState
-from tests.unit.executor.shares import Marks
-from tests.unit.executor.workbench import (
-    ARENA,
-    CHAIN,
-    Loopback,
-    MemoryReader,
-    Oracle,
-    account,
-    block_of,
-    deployment,
-    machine,
-    results_of,
-    transaction,
-)
-
-
-class Dealt:
-    """Deals transactions out as the test says: `deal(height, position)` is the executor's place in the plan."""
-
-    def __init__(self, deal: Callable[[int, int], int]) -> None:
-        self.deal = deal
-
-    def plan(self, block: ExecutionInput, *, base: BaseState, executors: int, head_start: float) -> Plan:
-        shares: list[list[int]] = [[] for _ in range(executors)]
-        for position in range(len(block.transactions)):
-            shares[min(self.deal(block.height, position), executors - 1)].append(position)
-        loads = [len(share) for share in shares]
-        return Plan(
-            shares=shares, loads=loads, shards=2, heaviest_shard=1, shard_sizes=(1, 1), conflicts=0, methods=()
-        )
-
-    def learn(self, plan: Plan, positions: Sequence[int], gas: Sequence[int]) -> None:
-        pass
-
-
-class Watched:
-    """A link that notes what it is asked, and answers with what `spoil` makes of the answer."""
-
-    def __init__(self, link: Loopback) -> None:
-        self._link = link
-        self.requests: list[RunShare] = []
-        self.timeouts_s: list[float] = []
-        self.spoil: Callable[[ShareOutcome], ShareOutcome] = lambda answer: answer
-        self.is_dead = False
-
-    def send(self, share: Record) -> None:
-        if self.is_dead:
-            raise ChannelLost("dead")
-        assert isinstance(share, RunShare)
-        self.requests.append(share)
-        self._link.send(share)
-
-    def receive(self, *, timeout_s: float) -> ShareOutcome:
-        self.timeouts_s.append(timeout_s)
-        return self.spoil(self._link.receive(timeout_s=timeout_s))
-
-    def close(self) -> None:
-        self._link.close()
-
-    @property
-    def closed(self) -> bool:
-        return self._link.closed
-
-
-class Scene:
-    """A board, the oracle that knows what is right, and a lead with watched executors over a store that lags."""
-
-    def __init__(
-        self,
-        *,
-        executors: int = 2,
-        planner: Planner | None = None,
-        predictor: Predictor | None = None,
-        mode: str = "forced",
-    ) -> None:
-        self.oracle = Oracle()
-        raw, self.board = deployment(0, "board", ARENA, (0,))
-        self.oracle.run([raw, self.call("fund", 50, sender=1)])
-        self.reader = self.oracle.reader.fork()
-        self.marks = Marks()
-        self.lost: list[tuple[int, str]] = []
-        self.executors = executors
-        self.planner = planner or PlainPlanner(predictor or FixedPredictor(everything=False))
-        self.mode = mode
-        self.lead = self.new_lead()
-        self.links: dict[int, Watched] = {}
-        for index in range(1, executors):
-            self.attach(index)
-
-    def new_lead(self) -> Lead:
-        return Lead(
-            base=BaseState(MemoryReader(self.reader)),
-            machine=machine(),
-            chain=CHAIN,
-            planner=self.planner,
-            governor=Governor(self.mode),
-            progress=self.marks,
-            executors=self.executors,
-            lost=lambda index, reason: self.lost.append((index, reason)),
-        )
-
-    def attach(self, index: int) -> Watched:
-        link = self.links[index] = Watched(Loopback(self.reader, machine=machine()))
-        self.lead.attach(index, link)
-        return link
-
-    def call(self, method: str, *arguments: object, sender: int = 0) -> bytes:
-        return transaction(sender, self.board, method, arguments)  # type: ignore[arg-type]
-
-    def counts(self, count: int = 4) -> list[bytes]:
-        """Every one of them reads what the one before it wrote."""
-        return [self.call("count", 1) for _ in range(count)]
-
-    def store(self, output: ExecutionOutput) -> None:
-        self.reader.store(output.height, unpack_writes(output.writes), output.state_root)
-
-    def execute(self, raws: Sequence[bytes]) -> ExecutionOutput:
-        return self.lead.execute(block_of(self.lead.height + 1, raws))
-
-    def both(self, raws: Sequence[bytes]) -> ExecutionOutput:
-        """Execute on the lead and on the oracle; they must agree."""
-        output = self.execute(raws)
-        assert results_of(output) == results_of(self.oracle.run(raws))
-        return output
-
-    def random_block(self, draw: random.Random) -> list[bytes]:
-        return [
-            draw.choice((
-                lambda: self.call("count", draw.randrange(9)),
-                lambda: self.call("put", draw.randrange(3), draw.randrange(3), draw.randrange(20)),
-                lambda: self.call("drop", draw.randrange(3), draw.randrange(3)),
-                lambda: self.call("strict", draw.randrange(3), draw.randrange(3)),
-                lambda: self.call("sum_group", draw.randrange(3), draw.randrange(3)),
-                lambda: self.call("follow", draw.randrange(3), draw.randrange(3)),
-                lambda: self.call("append", draw.randrange(9)),
-                lambda: self.call("fund", draw.randrange(9), sender=draw.randrange(3)),
-                lambda: self.call("send", account(draw.randrange(3)).address, draw.randrange(60), sender=1),
-            ))()
-            for _ in range(draw.randrange(12))
-        ]  # fmt: skip
-
-
-def overlapped(scene: Scene, blocks: Sequence[ExecutionInput]) -> list[ExecutionOutput]:
-    """As `executor.worker.serve_lead` does when all of them are there."""
-    lead, outputs = scene.lead, []
-    job: Job | None = None
-    for at, block in enumerate(blocks):
-        if job is None:
-            job = lead.plan(block)
-            lead.dispatch(job)
-        lead.run(job)
-        following = lead.plan(blocks[at + 1]) if at + 1 < len(blocks) else None
-        lead.finish(job)
-        if following is not None:
-            lead.dispatch(following)
-        outputs.append(lead.seal(job))
-        job = following
-    return outputs
-
+from tests.unit.executor.leads import Dealt, Scene, overlapped
+from tests.unit.executor.workbench import block_of, results_of
 
 # --- overlapped blocks ---
 
@@ -364,6 +203,84 @@ def test_executors_are_told_each_write_set_once() -> None:
     assert len(set(requests)) == 7
 
 
+# --- what executors wrote themselves ---
+
+
+def told(request: RunShare) -> list[tuple[int, int, int]]:
+    """(height, share it builds on or 0, number of keys) of each write set."""
+    return [(o.height, o.own, len(dict(unpack_writes(o.writes)))) for o in request.overlays]
+
+
+def test_an_executor_whose_share_held_is_told_the_rest() -> None:
+    scene = Scene(executors=3, planner=Dealt(lambda height, position: position % 3))
+    for _ in range(2):
+        scene.both([scene.call("put", 1, index, 5) for index in range(8)])  # three, three and two
+    first, second = scene.links[1].requests[-1], scene.links[2].requests[-1]
+    numbers = [link.requests[0].number for link in scene.links.values()]
+    assert (told(first), told(second)) == ([(2, numbers[0], 5)], [(2, numbers[1], 6)])
+    output = scene.both([scene.call("strict", 1, index) for index in range(8)])
+    assert output.stats.executors_lost == 0
+
+
+def test_keys_that_several_executors_wrote_are_in_every_rest() -> None:
+    """What one of them wrote last was not the last of the block."""
+    scene = Scene(planner=Dealt(lambda height, position: position % 2))
+    for last in (0, 1):  # the lead writes last, or the other one does
+        raws = [scene.call("put", 1, 1, value) for value in range(4 + last)]
+        scene.both(raws)
+        scene.both([scene.call("strict", 1, 1) for _ in range(4)])
+    assert [told(request) for request in scene.links[1].requests[1::2]] == [[(2, 1, 1)], [(4, 3, 1)]]
+
+
+def test_an_executor_whose_share_did_not_hold_is_told_all() -> None:
+    scene = Scene(planner=Dealt(lambda height, position: position % 2))
+    scene.both(scene.counts())
+    scene.both(scene.counts())
+    assert told(scene.links[1].requests[-1]) == [(2, 0, 1)]
+
+
+def test_a_rest_waits_for_an_executor_that_sits_out() -> None:
+    scene = Scene(planner=Dealt(lambda height, position: 0 if height in (3, 4) else position % 2))
+    for height in (2, 3, 4, 5):
+        scene.both([scene.call("put", height, index, 5) for index in range(6)])
+    assert told(scene.links[1].requests[-1]) == [(2, 1, 3), (3, 0, 6), (4, 0, 6)]
+    scene.both([scene.call("put", 2, index, 5) for index in range(6)])
+    assert told(scene.links[1].requests[-1]) == [(5, 2, 3)]
+
+
+def test_a_rest_of_a_stored_height_is_dropped() -> None:
+    scene = Scene(planner=Dealt(lambda height, position: 0 if height == 3 else position % 2))
+    outputs = [scene.both([scene.call("put", height, index, 5) for index in range(6)]) for height in (2, 3)]
+    scene.store(outputs[0])
+    scene.both([scene.call("strict", 2, index) for index in range(6)])
+    assert told(scene.links[1].requests[-1]) == [(3, 0, 6)]
+
+
+def test_a_rest_is_void_once_its_height_is_discarded() -> None:
+    """The executor still has its share of the old height, which nobody wants."""
+    scene = Scene(planner=Dealt(lambda height, position: position % 2))
+    scene.execute([scene.call("put", 1, index, 5) for index in range(6)])
+    scene.lead.discard(2)
+    scene.lead._planner = Dealt(lambda height, position: 0)
+    scene.both([scene.call("put", 1, index, 7) for index in range(3)])
+    scene.lead._planner = scene.planner
+    output = scene.both([scene.call("strict", 1, index) for index in range(6)])
+    assert told(scene.links[1].requests[-1]) == [(2, 0, 3)]
+    assert output.stats.executors_lost == 0
+
+
+def test_a_new_executor_is_told_all() -> None:
+    scene = Scene(planner=Dealt(lambda height, position: position % 2))
+    job = scene.lead.plan(block_of(2, [scene.call("put", 1, index, 5) for index in range(6)]))
+    scene.lead.dispatch(job)
+    scene.lead.run(job)
+    new = scene.attach(1)  # the old one's answer is there already
+    scene.lead.finish(job)
+    assert results_of(scene.lead.seal(job)) == results_of(scene.oracle.run(job.block.transactions))
+    scene.both([scene.call("strict", 1, index) for index in range(6)])
+    assert told(new.requests[-1]) == [(2, 0, 6)]
+
+
 # --- discarding ---
 
 
@@ -394,6 +311,7 @@ def test_executors_forget_what_was_discarded(sits_out: bool, stored: int) -> Non
 def test_random_discards_change_nothing() -> None:
     """Executors sit some blocks out, heights are discarded before they are stored, the store lags: all results are the
     oracle's."""
+    rests = 0
     for seed in range(25):
         draw = random.Random(seed)
         scene = Scene(executors=3, planner=Dealt(_dealer(seed)))
@@ -412,6 +330,9 @@ def test_random_discards_change_nothing() -> None:
         for raws, output in waiting:
             assert results_of(output) == results_of(scene.oracle.run(raws)), seed
         assert scene.lost == []
+        requests = [request for link in scene.links.values() for request in link.requests]
+        rests += sum([overlay.own > 0 for request in requests for overlay in request.overlays])
+    assert rests > 20
 
 
 def _dealer(seed: int) -> Callable[[int, int], int]:

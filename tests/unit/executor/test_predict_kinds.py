@@ -32,6 +32,7 @@ class Shelf(Contract):
     slots: Map[int, int]
     boxes: Map[tuple[Address, int], Box]
     log: List[int]
+    places: Map[str, int]
 
     def init(self):
         self.next_slot.set(7)
@@ -85,6 +86,10 @@ class Shelf(Contract):
         slot = self.next_slot.get()
         self.next_slot.set(slot + 1)
         self.slots[slot] = 1
+
+    @external
+    def at_place(self, place: str):
+        self.slots[self.places.get(place, 3)] = 1
 
     @external
     def set_slot(self, slot: int):
@@ -367,7 +372,7 @@ ODD: list[Any] = [
 
 @pytest.mark.parametrize("odd", ODD, ids=[repr(value)[:20] for value in ODD])
 def test_no_arguments_make_prediction_fail(world: World, odd: Value) -> None:
-    arity = {"fill": 2, "move": 1, "put_all": 2, "squares": 1, "grid": 2, "note": 1, "raise_total": 2}
+    arity = {"fill": 2, "move": 1, "put_all": 2, "squares": 1, "grid": 2, "note": 1, "raise_total": 2, "at_place": 1}
     calls = [world.call(world.shelf, method, *[odd] * count) for method, count in arity.items()]
     calls += [world.call(world.relay, method, odd, odd) for method in ("named", "each", "name")]
     calls += [world.call(world.relay, method, odd) for method in ("use", "point", "go")]

@@ -11,6 +11,7 @@ import pytest
 from chain.codec import decode, pack, unpack
 from chain.errors import InvariantError
 from chain.model.block import Receipt
+from chain.model.merkle import unpack_writes
 from contracts.runtime import Machine, Outcome, Status, integer_bytes
 from executor import validate as validate_module
 from executor.outcome import ExecutionInput
@@ -27,6 +28,11 @@ def board() -> Bench:
 
 def statuses_of(result: Result) -> list[int]:
     return [decode(Receipt, receipt).status for receipt in result.receipts]
+
+
+def writes_of(result: ShareResult) -> dict[bytes, bytes | None]:
+    """What an executor knows that it wrote last to each key."""
+    return dict(zip(result.outcome.write_keys, result.outcome.write_values, strict=True))
 
 
 # --- reads, writes, scans ---
@@ -51,7 +57,31 @@ def test_shares_with_keys_of_their_own_are_merged_with_their_leaves(monkeypatch:
     results = bench.shares(block, [[1, 4], [0, 2], [3]])
     expected = bench.serial(block)
     monkeypatch.setattr(Result, "of", None)
-    assert_equal(merge(5, results, {}), expected)
+    assert_equal(merge(5, results, {}).result, expected)
+
+
+def test_rests_are_what_an_executor_did_not_write_or_not_alone() -> None:
+    bench = Bench()
+    raws = [
+        bench.call("put", 0, 1), bench.call("put", 3, 1), bench.call("add", 5, 1), bench.call("put", 7, 1),
+        bench.call("put", 1, 2), bench.call("put", 3, 2), bench.call("add", 5, 2),
+        bench.call("put", 2, 3), bench.call("drop", 8), bench.call("put", 3, 3),
+    ]  # fmt: skip
+    bench.store(bench.call("put", 8, 8))
+    block = bench.block(raws)
+    results = bench.shares(block, [[0, 1, 2, 3], [4, 6, 9], [5, 7, 8]])
+    sums = undisturbed(10, results, bench.base)
+    assert sums is not None
+    common = {bench.key("sums", 3): pack(3), bench.key("sums", 5): pack(3)}
+    alone: list[dict[int, int | None]] = [{0: 1, 7: 1}, {1: 2}, {2: 3, 8: None}]
+    for index, rest in enumerate(merge(10, results, sums).rests):
+        others = {
+            bench.key("sums", key): None if value is None else pack(value)
+            for other, written in enumerate(alone)
+            if other != index
+            for key, value in written.items()
+        }
+        assert dict(unpack_writes(rest)) == {**others, **common}  # the latter of equal keys wins
 
 
 def test_a_key_that_another_share_wrote_disturbs() -> None:
@@ -137,7 +167,7 @@ def test_an_empty_block() -> None:
     bench = board()
     block = bench.block([])
     validated = bench.validated(block, bench.shares(block, [[], []]))
-    assert validated == Validated(Result.of([], 0, {}), 0)
+    assert validated == Validated(Result.of([], 0, {}), 0, [b"\x90", b"\x90"])
 
 
 # --- adds, the fast way ---
@@ -382,15 +412,18 @@ def test_random_shares_give_the_oracle_s_result_both_ways(monkeypatch: pytest.Mo
         if fast is not None:
             ways["fast"] += 1
             ways["sums"] += bool(fast)
-            assert_equal(merge(len(calls), results, fast), expected)
+            assert validated == merge(len(calls), results, fast)
             assert validated.reexecuted == 0
+            for own, rest in zip(results, validated.rests, strict=True):
+                assert {**writes_of(own), **dict(unpack_writes(rest))} == dict(expected.writes)
             with monkeypatch.context() as patch:
                 patch.setattr(validate_module, "undisturbed", lambda *_: None)
                 exact = bench.validated(block, results)
             assert_equal(exact.result, expected)
-            assert exact.reexecuted == 0
+            assert (exact.reexecuted, exact.rests) == (0, [])
         else:
             ways["exact"] += 1
+            assert validated.rests == []
             ways["again"] += bool(validated.reexecuted)
         if seed % 3 == 0:
             bench.store(*calls)

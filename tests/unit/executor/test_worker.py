@@ -292,6 +292,32 @@ def test_what_an_executor_was_told_beyond_what_stands_is_void(stored: bool) -> N
     assert _last_total(board, base, share) == pack(502)
 
 
+def test_an_executor_is_not_told_what_its_last_share_wrote() -> None:
+    """Only what others wrote, and what it did not write alone."""
+    board = Board()
+    base = BaseState(MemoryReader(board.store))
+    assert _last_total(board, base, _share(board, told=0)) == pack(2)
+    log = board.address + b"log\x00"
+    rest = Overlay(height=2, state_root=b"", writes=pack_writes([(log, pack(9))]), own=77)
+    assert _last_total(board, base, _share(board, told=1, height=3, overlays=(rest,))) == pack(4)
+    assert base.get(log) == pack(9)
+    base.discard(3)
+    both = Overlay(height=3, state_root=b"", writes=pack_writes([(board.address + b"total\x00", pack(50))]), own=77)
+    assert _last_total(board, base, _share(board, told=2, height=4, overlays=(both,))) == pack(52)
+
+
+def test_a_write_set_that_builds_on_another_share_is_our_bug() -> None:
+    board = Board()
+    base = BaseState(MemoryReader(board.store))
+    rest = Overlay(height=2, state_root=b"", writes=pack_writes([]), own=77)
+    with pytest.raises(InvariantError, match="keep the writes of share 77; the last one was 0"):
+        _last_total(board, base, _share(board, told=1, height=3, overlays=(rest,)))
+    _last_total(board, base, _share(board, told=1))
+    other = Overlay(height=2, state_root=b"", writes=pack_writes([]), own=76)
+    with pytest.raises(InvariantError, match="keep the writes of share 76; the last one was 77"):
+        _last_total(board, base, _share(board, told=1, height=3, overlays=(other,)))
+
+
 def test_a_share_of_another_height_than_its_write_sets_reach_is_our_bug() -> None:
     board = Board()
     base = BaseState(MemoryReader(board.store))
