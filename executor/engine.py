@@ -33,6 +33,7 @@ from executor.queries import QueryExecutor
 from executor.transactions import ChainContext
 
 EXECUTORS_MAX: Final = 64
+START_AGAIN_S: Final = 5.0  # until an executor that the system would not start is tried again
 IN_FLIGHT_MAX: Final = 4  # blocks asked for and not answered
 HUNG_S: Final = 60.0  # without an answer or a move of any progress mark; a transaction takes seconds at most
 _HUNG_LOOKS: Final = 6  # a process that was stopped itself looks once, however long that was
@@ -434,11 +435,19 @@ class Engine:
             lost.end()
         if self._control is None:
             raise InvariantError("an executor without a lead")
-        process = ExecutorProcess()
+        try:
+            process = ExecutorProcess()
+        except OSError:  # no more processes for now; the lead goes on without this one
+            asyncio.get_running_loop().call_later(START_AGAIN_S, self._start_missing, index)
+            return
         with process.socket, contextlib.suppress(OSError):  # if it or the lead is gone already, the lead will say so
             process.socket.sendall(frame_of(self._role("share", index)))
             socket.send_fds(self._control, [bytes((index,))], [process.socket.fileno()])
         self._others[index] = process
+
+    def _start_missing(self, index: int) -> None:
+        if self._control is not None and index not in self._others:
+            self._start_other(index)
 
 
 def _name(block: ExecutionInput, place: tuple[int, int]) -> str:

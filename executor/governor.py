@@ -91,16 +91,20 @@ class Governor:
         changed = not self._probe_gas / PROBE_CHANGE <= gas <= self._probe_gas * PROBE_CHANGE
         if reexecuted > REEXECUTED_MAX * transactions:
             self._rest_for("mispredicted")
-        elif changed:  # other transactions than those that serial execution was measured on: no comparison
-            if self._since_probe >= PROBE_PAUSE:
-                self._since_probe = PROBE_BLOCKS
-                self._cost.clear()
-                self._probe_gas = gas
+        elif changed and self._since_probe >= PROBE_PAUSE:  # not what serial execution was measured on
+            self._since_probe = PROBE_BLOCKS
+            self._cost.clear()
+            self._probe_gas = gas
         elif parallel > self._cost.get("serial", float("inf")):
             self._rest_for("slower")
             del self._cost["parallel"]  # judged afresh when it is tried again
         else:
-            self._rest_blocks = REST_BLOCKS_MIN
+            self._rest_blocks = max(self._rest_blocks - 1, REST_BLOCKS_MIN)
+
+    def observe_lost(self) -> None:
+        """Learn from a planned block that lost executors."""
+        if self._mode == "parallel":
+            self._rest_for("executor_lost")
 
     def _smooth(self, mode: str, cost: float) -> float:
         known = self._cost.get(mode, cost)

@@ -1,6 +1,6 @@
 """The planner's inner loops as numba kernels, on arrays of integers. `executor.plan` is their twin in plain Python.
 
-Nodes (`executor.predict.AccessTable`) are found by 64-bit hashes of their names. Two names of one hash would be taken
+Nodes (`executor.table.AccessTable`) are found by 64-bit hashes of their names. Two names of one hash would be taken
 for one key, which costs time and changes no result: a plan is a hint.
 
 Compiled once and kept beside this file (or where NUMBA_CACHE_DIR says); `python -m executor.kernels` does that ahead of

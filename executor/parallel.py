@@ -30,7 +30,8 @@ from executor.transactions import ChainContext, Progress, Result, call_at, outpu
 from executor.validate import ShareResult, validate
 
 PATIENCE_S: Final = 5.0  # silence of an executor after the lead has finished its own share
-PATIENCE_FACTOR: Final = 4  # ... plus so many times what that share took
+PATIENCE_FACTOR: Final = 4  # ... plus so many times what that share took; for all executors together
+PATIENCE_LAST_S: Final = 1.0  # ... but for an answer that may lie there already
 
 
 class Link(Protocol):
@@ -150,6 +151,10 @@ class Lead:
             known.link.close()
         self._attached[index] = _Attached(link)
 
+    def report_lost(self, index: int, reason: str) -> None:
+        """An executor ended before it could be attached."""
+        self._lost(index, reason)
+
     def catch_up(self, overlays: Sequence[Overlay]) -> None:
         """Take the write sets of heights that a lead before this one executed."""
         self._base.refresh()
@@ -196,12 +201,19 @@ class Lead:
         if reason is None:
             start_ns = time.perf_counter_ns()
             with job.clock:
-                job.plan = self._planner.plan(
-                    block, base=self._base, executors=1 + len(executors), head_start=self._governor.head_start
-                )
-                job.reason = self._governor.planned(job.plan)
+                self._make_plan(job)
             job.plan_us = (time.perf_counter_ns() - start_ns) // 1000
         return job
+
+    def _make_plan(self, job: Job) -> None:
+        try:
+            job.plan = self._planner.plan(
+                job.block, base=self._base, executors=1 + len(job.executors), head_start=self._governor.head_start
+            )
+        except Exception:  # noqa: BLE001  a plan is a hint: whatever a contract's text does to it must not stop a node
+            job.reason = "unplanned"
+        else:
+            job.reason = self._governor.planned(job.plan)
 
     def dispatch(self, job: Job) -> None:
         """Send the others' shares; the block before it has been finished.
@@ -258,7 +270,9 @@ class Lead:
             self._governor.observe_serial(
                 transactions=len(block.transactions), gas_used=result.gas_used, wall_ns=job.clock.wall_ns
             )
-        elif not job.lost:
+        elif job.lost:
+            self._governor.observe_lost()
+        else:
             self._governor.observe_parallel(
                 transactions=len(block.transactions),
                 gas_used=result.gas_used,
@@ -327,8 +341,9 @@ class Lead:
         job.busy_us = [0] * self._executors
         job.busy_us[0] = own.busy_us
         end_ns = 0
+        deadline = time.monotonic() + PATIENCE_S + PATIENCE_FACTOR * own.busy_us / 1e6
         for sent in job.sent:
-            answer = self._collect(sent, own_s=own.busy_us / 1e6)
+            answer = self._collect(sent, timeout_s=max(deadline - time.monotonic(), PATIENCE_LAST_S))
             if answer is None:
                 job.lost += 1
                 continue
@@ -359,11 +374,11 @@ class Lead:
             if attached is not None and attached.link is sent.link:
                 attached.rest = Overlay(height=job.block.height, state_root=b"", writes=rest, own=sent.number)
 
-    def _collect(self, sent: _Sent, *, own_s: float) -> ShareOutcome | None:
+    def _collect(self, sent: _Sent, *, timeout_s: float) -> ShareOutcome | None:
         """An executor's answer, or None if there is none to use. Who ran a transaction never shows in its result, so
         patience may be a matter of the clock."""
         try:
-            answer = sent.link.receive(timeout_s=PATIENCE_S + PATIENCE_FACTOR * own_s)
+            answer = sent.link.receive(timeout_s=timeout_s)
             if answer.number == sent.number and is_well_formed(answer, sent.positions):
                 return answer
             reason = "its answer does not fit the question"

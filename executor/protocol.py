@@ -6,8 +6,8 @@
 
 Any of them may say Failed as its last word.
 
-A frame is a 4-byte little-endian length and one encoded message. Every exchange is a question and its answer, so no
-two processes ever wait for each other to read.
+A frame is a 4-byte little-endian length and one encoded message. No two processes ever wait for each other to read: the
+node never blocks on a write, and the lead sends a share only to an executor that has answered the last one.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import sys
 from typing import Final
 
 DATA_BYTES_MAX: Final = 4 * 1024**3  # writable private memory; contracts are metered far below
-FILES_MAX: Final = 64
+FILES_MAX: Final = 128  # a lead has a socket for each of up to 63 others
 _ADDRESS_BYTES_MAX: Final = 1024**4  # the state's map counts here, so only runaway mappings are stopped
 
 _PR_SET_PDEATHSIG: Final = 1

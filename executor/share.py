@@ -39,12 +39,12 @@ def run_share(
         progress.enter(context.height, position)
         try:
             receipt, outcome = run_call(machine, state, context, call)
-            state.commit(outcome)
         except (InvariantError, MemoryError, RecursionError):
             state.abandon()
             receipts.append(b"")
             gas.append(0)
             continue
+        state.commit(outcome)  # not to be survived in part: an error in here ends the process
         receipts.append(receipt)
         gas.append(outcome.gas_used)
     keys, values, refs = _by_key(state.write_keys, state.write_values)

@@ -43,6 +43,10 @@ class Reader(Protocol):
         """The state root at the snapshot's height."""
         ...
 
+    def release(self) -> None:
+        """Let go of the snapshot until the next `refresh`."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -104,8 +108,8 @@ class BaseState:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self._layers: deque[tuple[int, Writes]] = deque()  # unstored heights, ascending, with what they wrote
-        self._merged: dict[bytes, bytes | None] = {}  # all layers; made at the first scan after a change
-        self._index = PrefixIndex(self._merged)
+        self._merged: dict[bytes, bytes | None] | None = None  # all layers; made at the first scan after a change
+        self._index = PrefixIndex({})  # of `_merged`
         self._cache: dict[bytes, bytes | None] = {}  # values as of `height`; layers and snapshot say the same
         self._cache_bytes = 0
         self.snapshot_height = reader.refresh()
@@ -197,19 +201,24 @@ class BaseState:
         if not self._layers:
             return self._reader.scan(prefix, limit)
         merged = self._merged
-        if not merged:
+        if merged is None:
+            merged = {}
             for _, writes in self._layers:
                 merged.update(writes)
+            self._merged, self._index = merged, PrefixIndex(merged)
         return merge_scan(
             self._reader.scan, prefix, limit, [(key, merged[key]) for key in self._index.under(prefix)]
         )
+
+    def release(self) -> None:
+        """Let go of the snapshot until the next `refresh`, so that the store can use the pages it would keep."""
+        self._reader.release()
 
     def close(self) -> None:
         self._reader.close()
 
     def _changed(self) -> None:
-        self._merged.clear()
-        self._index.reset()
+        self._merged = None
 
     def _charge(self, size: int) -> None:
         self._cache_bytes += size

@@ -34,7 +34,7 @@ class ShareResult(NamedTuple):
 class Validated(NamedTuple):
     """What the block did, and how many transactions ran a second time.
 
-    `rests[i]`, if every transaction held as it ran: the packed writes of the block beside those of `results[i]`.
+    `rests[i]`, after the fast way only: the packed writes of the block beside those of `results[i]`.
     """
 
     result: Result

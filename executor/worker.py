@@ -19,7 +19,7 @@ from chain.codec import Record
 from chain.errors import HeadraceError, InvariantError
 from chain.model.merkle import unpack_writes
 from chain.store.state import StateReader
-from contracts.runtime import Machine, settle
+from contracts.runtime import Machine
 from executor.governor import Governor
 from executor.outcome import QueryInput, QueryOutput, ShareOutcome
 from executor.parallel import PATIENCE_S, Job, Lead
@@ -41,6 +41,7 @@ from executor.protocol import (
     RunQuery,
     RunShare,
     Setup,
+    decode_reply,
     decode_request,
 )
 from executor.sandbox import enter_sandbox
@@ -88,7 +89,9 @@ def serve_shares(
     setup: Setup, channel: Channel, base: BaseState, machine: Machine, progress: SharedProgress
 ) -> None:
     """Answer the lead's `RunShare`s."""
+    channel.send(Ready(height=base.height))
     while True:
+        base.release()
         request = decode_request(channel.receive())
         if not isinstance(request, RunShare):
             raise InvariantError(f"an executor was sent a {type(request).__name__}")
@@ -150,6 +153,18 @@ class SocketLink:
         except msgspec.DecodeError as error:
             raise ChannelLost(f"not a share's outcome: {error}") from None
 
+    def has_started(self) -> bool:
+        """True once the executor is ready for shares; asked until it is, without waiting.
+
+        Raises:
+            ChannelLost: it ended before.
+        """
+        if not self._channel.is_readable():
+            return False
+        if not isinstance(decode_reply(self._channel.receive(timeout_s=PATIENCE_S)), Ready):
+            raise ChannelLost("it did not start")
+        return True
+
     def close(self) -> None:
         self._channel.close()
 
@@ -175,12 +190,13 @@ def serve_lead(
     )
     control.setblocking(False)
     channel.send(Ready(height=lead.height))
+    newcomers = _Newcomers(lead, control)
     job: Job | None = None  # a block that was planned while the one before it ran
     request: Request | None = None
     while True:
         if request is None:
             request = decode_request(channel.receive())
-        _attach_new(lead, control)
+        newcomers.attach()
         match request:
             case CatchUp(overlays=overlays):
                 lead.catch_up(overlays)
@@ -206,22 +222,45 @@ def serve_lead(
                 raise InvariantError(f"the lead was sent a {type(request).__name__}")
 
 
-def _attach_new(lead: Lead, control: socket.socket) -> None:
-    """Take the executors whose sockets the node has passed since."""
-    while True:
-        try:
-            data, descriptors, _, _ = socket.recv_fds(control, 1, 1)
-        except BlockingIOError:
-            return
-        if not data or not descriptors:
-            return  # the node closed it; the next frame will say so too
-        lead.attach(data[0], SocketLink(socket.socket(fileno=descriptors[0])))
+class _Newcomers:
+    """Executors whose sockets the node has passed; they start while others work."""
+
+    def __init__(self, lead: Lead, control: socket.socket) -> None:
+        self._lead = lead
+        self._control = control
+        self._starting: dict[int, SocketLink] = {}
+
+    def attach(self) -> None:
+        """Give the lead those that are ready by now."""
+        self._accept()
+        for index, link in list(self._starting.items()):
+            try:
+                if link.has_started():
+                    self._lead.attach(index, self._starting.pop(index))
+            except ChannelLost as error:
+                self._starting.pop(index).close()
+                self._lead.report_lost(index, str(error))
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                data, descriptors, _, _ = socket.recv_fds(self._control, 1, 1)
+            except BlockingIOError:
+                return
+            if not data:
+                return  # the node closed it; the next frame will say so too
+            if descriptors:
+                known = self._starting.pop(data[0], None)
+                if known is not None:
+                    known.close()
+                self._starting[data[0]] = SocketLink(socket.socket(fileno=descriptors[0]))
 
 
 def serve_queries(setup: Setup, channel: Channel, base: BaseState, machine: Machine) -> None:
     """Answer the node's reads on the newest stored state."""
     channel.send(Ready(height=base.refresh()))
     while True:
+        base.release()
         request = decode_request(channel.receive())
         if not isinstance(request, RunQuery):
             raise InvariantError(f"the query executor was sent a {type(request).__name__}")
@@ -247,7 +286,7 @@ def _query(setup: Setup, query: QueryInput, base: BaseState, machine: Machine) -
         result=outcome.result,
         error=outcome.error,
         events=outcome.events,
-        writes=tuple(sorted(settle(outcome, base.get).items())) if query.simulate else (),
+        writes=tuple(sorted(outcome.writes.items())) if query.simulate else (),
     )
 
 

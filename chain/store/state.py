@@ -145,6 +145,10 @@ class StateReader:
         self._position = _load_position(self._env, self._txn)
         return self._position.height
 
+    def release(self) -> None:
+        """Let go of the snapshot, so that its pages can be used again; nothing may be read before `refresh`."""
+        self._txn.abort()
+
     def height(self) -> int:
         """The height of the snapshot."""
         return self._position.height

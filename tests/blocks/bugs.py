@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-BLOCKS: Final = "blocks --seed 0 --blocks 250"
+BLOCKS: Final = "blocks --seed 0 --blocks 600"
 STATE: Final = "executor/state.py"
 VALIDATE: Final = "executor/validate.py"
 LEAD: Final = "executor/parallel.py"

@@ -38,12 +38,13 @@ class Way:
     faults: float = 0.0
     lag: float = 0.5
     unrest: float = 0.0  # the chance, block by block, of a discard or of a lead that is replaced
+    whim: float = 0.0  # the chance, block by block, that all executors but the lead sit it out
     overlap: float = 0.0  # the chance that the next block is planned and sent out before this one is done
 
     def __str__(self) -> str:
         return (
             f"{self.prediction} on {self.executors}, mode {self.mode}, faults {self.faults}, lag {self.lag}, "
-            f"unrest {self.unrest}, overlap {self.overlap}"
+            f"unrest {self.unrest}, whim {self.whim}, overlap {self.overlap}"
         )
 
 
@@ -93,8 +94,8 @@ def ways_of(seed: int, executors: Sequence[int] = EXECUTORS, *, every: bool = Fa
             made.append(
                 Way(
                     count, kind, draw.randrange(1 << 30), draw.choice(("forced", "forced", "parallel")),
-                    draw.choice((0.0, 0.0, 0.1, 0.5)), draw.choice((0.0, 0.5, 0.8, 1.0)), draw.choice((0.0, 0.3)),
-                    draw.choice((0.0, 0.6)),
+                    draw.choice((0.0, 0.0, 0.1, 0.5)), draw.choice((0.0, 0.5, 0.8, 1.0)), draw.choice((0.0, 0.3, 0.6)),
+                    draw.choice((0.0, 0.4)), draw.choice((0.0, 0.6)),
                 )
             )  # fmt: skip
     return made
@@ -199,7 +200,7 @@ class _Attempt:
         self._foresight = Foresight(way.prediction, self._draw)
         self._crew = Crew(
             case.world, executors=way.executors, planner=self._foresight.planner, draw=self._draw, mode=way.mode,
-            faults=way.faults, lag=way.lag,
+            faults=way.faults, lag=way.lag, whim=way.whim,
         )  # fmt: skip
 
     def run(self) -> None:
@@ -216,7 +217,8 @@ class _Attempt:
     def _blocks(self, index: int, size: int) -> None:
         """One block, or two that overlap."""
         crew, case = self._crew, self._case
-        before, wasted = crew.machine.runs.copy(), crew.wasted.copy()
+        crew.machine.runs.clear()
+        crew.wasted.clear()
         self._foresight.tell(self._expected.traces[index])
         outputs: Sequence[ExecutionOutput]
         if size == 2:
@@ -226,9 +228,7 @@ class _Attempt:
             attempt = 2 if self._draw.random() < self._way.unrest / 4 else 1
             outputs = [crew.execute(case.blocks[index], time_ms=case.time_ms(index), attempt=attempt)]
         runs = Counter(crew.machine.runs)
-        runs.subtract(before)
         runs.subtract(crew.wasted)
-        runs.update(wasted)
         for number, output in enumerate(outputs, index):
             compare(output, self._expected.results[number], block=number)
             self._count(output, number, runs)
@@ -271,10 +271,9 @@ class _Attempt:
         draw, crew = self._draw, self._crew
         first = crew.lead.height + 1
         lag, crew.lag = crew.lag, 1.0  # what will be discarded must not be stored
-        for ahead in range(draw.randint(1, 3)):
-            block = list(self._case.blocks[(index + ahead) % len(self._case.blocks)])
-            draw.shuffle(block)
-            decoy = block[: draw.randint(0, len(block))]
+        for ahead in range(draw.choice((1, 1, 2, 3))):
+            block = self._case.blocks[(index + ahead) % len(self._case.blocks)]
+            decoy = draw.choice([*self._case.decoys, draw.sample(block, draw.randint(0, len(block)))])
             crew.execute(decoy, time_ms=self._case.time_ms(index + ahead))
             self._tally.discarded += 1
         crew.lag = lag

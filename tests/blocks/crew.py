@@ -127,6 +127,19 @@ def garbled(answer: ShareOutcome, draw: random.Random) -> ShareOutcome:
     return msgspec.structs.replace(answer, **{name: wrong})
 
 
+class Whim(Governor):
+    """Now and then runs a block as one unit for no reason, so that executors miss it."""
+
+    def __init__(self, mode: str, chance: float, draw: random.Random) -> None:
+        super().__init__(mode)
+        self._chance = chance
+        self._draw = draw
+
+    def before(self, *, transactions: int, executors: int) -> str | None:
+        reason = super().before(transactions=transactions, executors=executors)
+        return "whim" if reason is None and self._draw.random() < self._chance else reason
+
+
 class Crew:
     """A lead and its members over a store that lags behind."""
 
@@ -140,8 +153,10 @@ class Crew:
         mode: str = "forced",
         faults: float = 0.0,
         lag: float = 0.5,
+        whim: float = 0.0,
     ) -> None:
-        """`lag`: the chance that a height that could be stored is not; `faults`: that an executor fails at a share."""
+        """`lag`: the chance that a height that could be stored is not; `faults`: that an executor fails at a share;
+        `whim`: that a block runs as one unit."""
         self.world = world
         self.draw = draw
         self.faults = faults
@@ -154,6 +169,7 @@ class Crew:
         self._executors = executors
         self._planner = planner
         self._mode = mode
+        self._whim = whim
         self._missing: list[int] = []
         self._unstored: list[ExecutionOutput] = []
         self.lead = self._new_lead()
@@ -164,7 +180,7 @@ class Crew:
             machine=self.machine,
             chain=self.chain,
             planner=self._planner,
-            governor=Governor(self._mode),
+            governor=Whim(self._mode, self._whim, self.draw),
             progress=NoProgress(),
             executors=self._executors,
             lost=self._on_lost,

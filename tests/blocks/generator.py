@@ -30,6 +30,7 @@ from tests.blocks.worlds import (
 )
 
 BLOCKS_MAX: Final = 4
+DECOYS: Final = 2
 SIZES: Final = (2, 3, 5, 8, 13, 21, 34, 55, 90)
 BLIND: Final = frozenset(
     (
@@ -46,10 +47,10 @@ ADDS: Final = frozenset(
 )  # fmt: skip
 PAIRS: Final = (
     ("erase", "need"), ("erase", "sum_all"), ("make", "need"), ("blind", "ratio"), ("blind", "look"),
-    ("put", "sum_group"),
-    ("take", "clear_group"), ("put", "take"), ("route", "via"), ("append", "last"), ("sum_delete", "sum_read"),
-    ("sum_delete", "sum_has"), ("sum_set", "sum_scan"), ("add_within", "sum_read"), ("add", "add_read"),
-    ("sum_set", "add_within"), ("sum_delete", "add_twice"), ("add_huge", "add_within"), ("add", "add_scan"),
+    ("put", "sum_group"), ("take", "clear_group"), ("put", "take"), ("route", "via"), ("append", "last"),
+    ("sum_delete", "sum_read"), ("sum_delete", "sum_has"), ("sum_set", "sum_scan"), ("add_within", "sum_read"),
+    ("add", "add_read"), ("sum_set", "add_within"), ("sum_delete", "add_twice"), ("add_huge", "add_within"),
+    ("add", "add_scan"), ("blind", "bump"), ("add", "sum_read"), ("sum_set", "sum_read"),
 )  # fmt: skip
 SYSTEM_GAS: Final = 20_000_000
 BAD_SOURCE: Final = "import os\n"
@@ -76,6 +77,7 @@ class Case:
     seed: int
     world: World
     blocks: tuple[tuple[bytes, ...], ...]
+    decoys: tuple[tuple[bytes, ...], ...] = ()  # blocks to execute in between, and to discard
 
     def time_ms(self, index: int) -> int:
         """The block time of a block of this case."""
@@ -99,7 +101,8 @@ def case_of(seed: int, *, kind: str = "", blocks: int = 0) -> Case:
         world = draw.choice(suite_worlds(kind, rule_set))
         writer = _Suite(draw, world, seed)
     sizes = [draw.choice(writer.sizes) for _ in range(blocks or draw.randint(1, BLOCKS_MAX))]
-    return Case(seed, world, tuple(tuple(writer.block(size)) for size in sizes))
+    made = tuple(tuple(writer.block(size)) for size in sizes)
+    return Case(seed, world, made, tuple(tuple(writer.block(draw.choice(writer.sizes[:5]))) for _ in range(DECOYS)))
 
 
 RULE_SETS: Final = (1, 2, 2, 2)  # the newest most often
@@ -313,7 +316,7 @@ class _Arena:
     def _add_kinds(self) -> dict[str, Callable[[], bytes]]:
         draw, call, key = self._draw, self._call, self._key
         small = partial(draw.choice, (-12, -5, -1, 1, 3, 5, 12, 12))
-        low, high = partial(draw.choice, (-10, 0, 2)), partial(draw.choice, (8, 20, 60))
+        low, high = partial(draw.choice, (-10, 0, 2, 12)), partial(draw.choice, (24, 40, 60))
         counter = self._world.contracts["counter"]
 
         def item() -> str:

@@ -19,6 +19,7 @@ from chain.errors import StoreError
 from chain.model.genesis_json import genesis_to_json
 from chain.offline import verify_proof
 from chain.store import StateReader, Store, StoreLimits, open_store
+from chain.store.state import StateStore
 from tests.unit.store.factory import ChainFactory, key_of, some_writes
 
 LIMITS = StoreLimits(
@@ -185,3 +186,24 @@ def test_another_process_is_refused_and_told_who_holds_the_folder(store: Store, 
     )
     done = subprocess.run([sys.executable, "-c", code, str(store.path)], capture_output=True, text=True, check=True)
     assert f"in use by process {os.getpid()};" in done.stdout
+
+
+def test_a_reader_that_waits_released_does_not_keep_old_pages(tmp_path: Path) -> None:
+    """Executors wait for work for hours; what they would pin grows with every block."""
+
+    def grown(folder: Path, *, release: bool) -> int:
+        state = StateStore(folder, chain_id=bytes(32), genesis_state_root=bytes(32))
+        reader = StateReader(state.path)
+        before = (state.path / "data.mdb").stat().st_size
+        for height in range(1, 41):
+            if release:
+                reader.release()
+            state.apply([(height, bytes(32), [(b"key%03d" % key, bytes(200) + b"x") for key in range(40)])])
+        size = (state.path / "data.mdb").stat().st_size
+        assert reader.refresh() == 40
+        assert reader.get(b"key000") == bytes(200) + b"x"
+        reader.close()
+        state.close()
+        return size - before
+
+    assert 4 * grown(tmp_path / "released", release=True) < grown(tmp_path / "held", release=False)

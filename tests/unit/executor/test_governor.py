@@ -179,14 +179,23 @@ def test_a_rest_doubles_while_its_reason_repeats() -> None:
     assert rest == REST_BLOCKS_MAX
 
 
-def test_a_block_that_gains_makes_the_next_rest_short() -> None:
+def test_blocks_that_gain_make_the_next_rest_short() -> None:
     governor = probed()
     for _ in range(3):
         assert governor.planned(LOPSIDED) == "single_shard"
         rest_of(governor)
-    parallel(governor)
+    for _ in range(8 * REST_BLOCKS_MIN):
+        parallel(governor)
     assert governor.planned(LOPSIDED) == "single_shard"
     assert len(rest_of(governor)) == REST_BLOCKS_MIN
+
+
+def test_a_block_that_loses_executors_rests_planning() -> None:
+    governor = probed()
+    governor.observe_lost()
+    assert rest_of(governor) == ["executor_lost"] * REST_BLOCKS_MIN
+    governor.observe_lost()
+    assert len(rest_of(governor)) == 2 * REST_BLOCKS_MIN
 
 
 def test_mispredicted_blocks_rest_planning() -> None:

@@ -181,9 +181,19 @@ def test_an_executor_without_transactions_is_not_asked() -> None:
 
 
 def test_patience_grows_with_the_lead_s_own_share() -> None:
-    scene = Scene(planner=Dealt(lambda height, position: position % 2))
-    output = scene.both(scene.counts())
-    assert scene.links[1].timeouts_s == [PATIENCE_S + PATIENCE_FACTOR * output.stats.busy_us[0] / 1e6]
+    """The others are waited for together, not one after the other."""
+    scene = Scene(executors=3, planner=Dealt(lambda height, position: position % 3))
+    output = scene.both(scene.counts(6))
+    (first,), (second,) = scene.links[1].timeouts_s, scene.links[2].timeouts_s
+    assert PATIENCE_S - 1 < second <= first <= PATIENCE_S + PATIENCE_FACTOR * output.stats.busy_us[0] / 1e6
+
+
+def test_a_plan_that_fails_costs_nothing_but_the_plan() -> None:
+    def fail(height: int, position: int) -> int:
+        raise MemoryError
+
+    scene = Scene(planner=Dealt(fail))
+    assert scene.both(scene.counts(6)).stats.reason == "unplanned"
 
 
 def test_executors_are_told_each_write_set_once() -> None:

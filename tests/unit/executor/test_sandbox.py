@@ -25,7 +25,7 @@ refused("exec", lambda: os.execv("/bin/true", ["true"]))
 refused("run", lambda: subprocess.run(["/bin/true"], check=True))
 refused("thread", lambda: threading.Thread(target=print).start())
 refused("kill", lambda: os.kill(os.getppid(), 0))
-refused("files", lambda: [os.open("/dev/null", os.O_RDONLY) for _ in range(100)])
+refused("files", lambda: [os.open("/dev/null", os.O_RDONLY) for _ in range(200)])
 assert resource.getrlimit(resource.RLIMIT_CORE) == (0, 0)
 assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
 print("done")

@@ -430,6 +430,9 @@ class Empty:
     def state_root(self) -> bytes:
         return bytes(32)
 
+    def release(self) -> None:
+        pass
+
     def close(self) -> None:
         pass
 

@@ -249,6 +249,9 @@ class MemoryReader:
         """The root of what this reader sees."""
         return self._roots[self._seen_height]
 
+    def release(self) -> None:
+        pass
+
     def close(self) -> None:
         pass
 
