@@ -34,6 +34,9 @@ PATIENCE_FACTOR: Final = 4  # ... plus so many times what that share took; for a
 PATIENCE_LAST_S: Final = 1.0  # ... but for an answer that may lie there already
 
 
+OVERLAY_BYTES_MAX: Final = 128 * 1024 * 1024  # of write sets in one share; a frame holds little more than that
+
+
 class Link(Protocol):
     """The lead's way to another executor."""
 
@@ -302,13 +305,16 @@ class Lead:
         if attached is None:  # lost since the block was planned
             job.lost += 1
             return
+        overlays = self._untold(attached)
+        if sum([len(overlay.writes) for overlay in overlays]) > OVERLAY_BYTES_MAX:
+            return  # it can be of use again when the store has caught up; the lead runs its share
         self._requests += 1
         request = RunShare(
             number=self._requests,
             told=attached.height,
             height=block.height,
             time_ms=block.time_ms,
-            overlays=self._untold(attached),
+            overlays=overlays,
             positions=array("i", positions).tobytes(),
             hashes=b"".join(map(block.hash_at, positions)),
             senders=b"".join(map(block.sender_at, positions)),

@@ -10,6 +10,7 @@ import pytest
 
 from chain.errors import InvariantError
 from chain.model.merkle import unpack_writes
+from executor import parallel
 from executor.outcome import POSITION_NONE, ExecutionOutput, ShareOutcome
 from executor.parallel import PATIENCE_FACTOR, PATIENCE_S
 from executor.planners import FixedPredictor
@@ -451,3 +452,17 @@ def test_a_plan_that_gains_nothing_is_not_carried_out() -> None:
     reasons = [scene.both(scene.counts(60)).stats.reason for _ in range(3)]
     assert reasons == ["probe", "single_shard", "single_shard"]
     assert scene.links[1].requests == []
+
+
+def test_an_executor_that_lacks_too_much_sits_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that lags behind blocks full of writes must not make frames that nobody takes."""
+    scene = Scene(planner=Dealt(lambda height, position: position % 2))
+    outputs = [scene.both(scene.counts(6)) for _ in range(2)]
+    monkeypatch.setattr(parallel, "OVERLAY_BYTES_MAX", len(outputs[-1].writes) - 1)
+    newcomer = scene.attach(1)
+    outputs.append(scene.both(scene.counts(6)))
+    assert (newcomer.requests, scene.lost) == ([], [])
+    for output in outputs:
+        scene.store(output)
+    scene.both(scene.counts(6))
+    assert len(newcomer.requests) == 1
