@@ -63,6 +63,7 @@ class Member:
     def __init__(self, crew: Crew) -> None:
         self._crew = crew
         self._base = BaseState(crew.store.view())
+        self._base.release()
         self._request: RunShare | None = None
         self._answer: ShareOutcome | None = None
         self._previous: ShareOutcome | None = None
@@ -86,6 +87,7 @@ class Member:
         self._answer = answer_share(
             self._request, chain=crew.chain, base=self._base, machine=crew.machine, progress=NoProgress()
         )
+        self._base.release()  # as between two requests
         self._ran = crew.machine.runs - before
         self._request = None
 

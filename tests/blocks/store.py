@@ -65,11 +65,16 @@ class MemoryReader:
 
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
-        self._seen = store.newest()
+        self._snapshot: _Version | None = store.newest()
         self.gets = 0
 
+    @property
+    def _seen(self) -> _Version:
+        assert self._snapshot is not None, "read after the snapshot was released"
+        return self._snapshot
+
     def refresh(self) -> int:
-        self._seen = self._store.newest()
+        self._snapshot = self._store.newest()
         return self._store.height
 
     def get(self, key: bytes) -> bytes | None:
@@ -85,6 +90,9 @@ class MemoryReader:
 
     def state_root(self) -> bytes:
         return self._seen.root
+
+    def release(self) -> None:
+        self._snapshot = None
 
     def close(self) -> None:
         pass
