@@ -4,7 +4,8 @@ It works the same with real processes and with links that answer in this process
 `execute_serially`, whoever ran what, whatever the predictor said and whichever executor failed.
 
 A block goes through the steps of `Lead` in order: `plan`, `dispatch`, `run`, `finish`, `seal`. The next block may be
-planned after `run` and dispatched after `finish`, so that the other executors have work while the lead waits or seals.
+planned after `run` and dispatched after `finish`, so that the other executors have work while the lead waits, merges
+their results and seals.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from executor.serial import execute_serially
 from executor.share import is_well_formed, run_share
 from executor.state import BaseState, Writes
 from executor.transactions import ChainContext, Progress, Result, call_at, output_of, roots_of
-from executor.validate import ShareResult, validate
+from executor.validate import ShareResult, merge, rests_of, undisturbed, validate_exactly
 
 PATIENCE_S: Final = 5.0  # silence of an executor after the lead has finished its own share
 PATIENCE_FACTOR: Final = 4  # ... plus so many times what that share took; for all executors together
@@ -78,6 +79,10 @@ class _Sent(NamedTuple):
     positions: Sequence[int]
 
 
+def _height_of(overlay: Overlay) -> int:
+    return overlay.height
+
+
 class _Clock:
     """Adds up what the lead spends on one block, in pieces."""
 
@@ -106,6 +111,8 @@ class Job:
         self.sent: list[_Sent] = []
         self.lost = 0
         self.own: ShareOutcome | None = None
+        self.shares: list[ShareResult] = []  # every transaction of these holds as it ran; to be merged
+        self.common: dict[bytes, bytes | None] = {}  # what the block leaves in keys that several of them wrote
         self.result: Result | None = None
         self.reexecuted = self.conflicts = 0
         self.busy_us: list[int] = []
@@ -141,11 +148,12 @@ class Lead:
         self._requests = 0  # shares sent so far
         self._overlays: deque[Overlay] = deque()  # executed heights above the lead's snapshot
         self._roots: dict[int, bytes] = {}  # of these heights, once sealed
+        self._unmerged: Job | None = None  # the last block, validated, while the others are given work
 
     @property
     def height(self) -> int:
         """The height of the state the next block runs on."""
-        return self._base.height
+        return self._base.height + (self._unmerged is not None)
 
     def attach(self, index: int, link: Link) -> None:
         """Use this executor from the next block on, in place of one with the same index."""
@@ -172,6 +180,7 @@ class Lead:
         Raises:
             InvariantError: it is stored already.
         """
+        self._merge()
         self._base.discard(height)
         while self._overlays and self._overlays[-1].height >= height:
             self._roots.pop(self._overlays.pop().height, None)
@@ -227,8 +236,8 @@ class Lead:
         self._base.refresh()
         while self._overlays and self._overlays[0].height <= self._base.snapshot_height:
             self._roots.pop(self._overlays.popleft().height, None)
-        if job.block.height != self._base.height + 1:
-            raise InvariantError(f"asked to execute height {job.block.height} on the state after {self._base.height}")
+        if job.block.height != self.height + 1:
+            raise InvariantError(f"asked to execute height {job.block.height} on the state after {self.height}")
         if job.reason is None and job.plan is not None:
             with job.clock:
                 for index, positions in zip(job.executors, job.plan.shares[1:], strict=True):
@@ -237,6 +246,7 @@ class Lead:
 
     def run(self, job: Job) -> None:
         """Run the lead's own share, or the whole block as one unit."""
+        self._merge()
         if job.reason is not None or job.plan is None:
             with job.clock:
                 job.result = execute_serially(
@@ -255,15 +265,14 @@ class Lead:
             InvariantError: a promise broke on validated reads; the node stops.
         """
         self._progress.enter(job.block.height, POSITION_NONE)
-        with job.clock:
-            if job.own is not None and job.plan is not None:
+        if job.own is not None and job.plan is not None:
+            with job.clock:
                 self._validate(job, job.plan, job.own)
-            assert job.result is not None
-            overlay = Overlay(height=job.block.height, state_root=b"", writes=job.result.packed_writes)
-            self._advance(overlay, job.result.writes)
+        self._unmerged = job
 
     def seal(self, job: Job) -> ExecutionOutput:
         """The output; blocks are sealed in order."""
+        self._merge()
         block, result = job.block, job.result
         assert result is not None
         with job.clock:
@@ -299,6 +308,18 @@ class Lead:
         self._base.append(overlay.height, writes)
         self._overlays.append(overlay)
 
+    def _merge(self) -> None:
+        """Make one result of the last block's shares, which the other executors need not wait for, and stand on it."""
+        job, self._unmerged = self._unmerged, None
+        if job is None:
+            return
+        with job.clock:
+            if job.result is None:
+                job.result = merge(len(job.block.transactions), job.shares, job.common)
+                job.shares = []
+            overlay = Overlay(height=job.block.height, state_root=b"", writes=job.result.packed_writes)
+            self._advance(overlay, job.result.writes)
+
     def _send(self, job: Job, index: int, positions: Sequence[int]) -> None:
         """Send an executor its share, and the write sets it was not told of."""
         block, attached = job.block, self._attached.get(index)
@@ -332,13 +353,15 @@ class Lead:
     def _untold(self, attached: _Attached) -> tuple[Overlay, ...]:
         """The write sets that an executor lacks."""
         rest, attached.rest = attached.rest, None
-        return tuple(
-            [
-                rest if rest is not None and rest.height == overlay.height else overlay
-                for overlay in self._overlays
-                if overlay.height > attached.height
-            ]
-        )
+        last = self._unmerged
+        if last is not None and (rest is None or rest.height != last.block.height):
+            self._merge()
+        untold = [overlay for overlay in self._overlays if overlay.height > attached.height]
+        if rest is not None:
+            untold = [overlay for overlay in untold if overlay.height != rest.height]
+            if rest.height > self._base.snapshot_height:
+                untold.append(rest)
+        return tuple(sorted(untold, key=_height_of))
 
     def _validate(self, job: Job, plan: Plan, own: ShareOutcome) -> None:
         ready_ns = time.monotonic_ns()
@@ -359,17 +382,19 @@ class Lead:
             job.share_cpu_us += answer.cpu_us
             end_ns = max(end_ns, answer.end_ns)
         start_ns = time.perf_counter_ns()
-        job.result, job.reexecuted, rests = validate(
-            lambda position: call_at(job.block, position),
-            len(job.block.transactions),
-            results,
-            **self._tools(job.block),
-        )
+        count = len(job.block.transactions)
+        common = undisturbed(count, results, self._base)
+        if common is not None:
+            job.shares, job.common = results, common
+            self._keep_rests(job, answered, rests_of(results, common)[1:])
+        else:
+            job.result, job.reexecuted = validate_exactly(
+                lambda position: call_at(job.block, position), count, results, **self._tools(job.block)
+            )
         job.validate_us = (time.perf_counter_ns() - start_ns) // 1000
         job.conflicts = job.reexecuted + sum([result.outcome.conflicts for result in results])
         if end_ns:
             job.imbalance = (end_ns - ready_ns) / max(1000 * sum(job.busy_us), 1)
-        self._keep_rests(job, answered, rests[1:])
         for positions, outcome in results:
             self._planner.learn(plan, positions, outcome.gas)
 

@@ -58,41 +58,22 @@ def validate(
     Raises:
         InvariantError: a promise of ours broke on validated reads; the node stops.
     """
-    sums = undisturbed(count, results, base)
-    if sums is not None:
-        return merge(count, results, sums)
-    cursors: list[_Cursor | None] = [None] * count
-    for result in results:
-        cursor = _Cursor(result.outcome)
-        for position in result.positions:
-            cursors[position] = cursor
-    prefix = _Prefix(base)
-    receipts: list[bytes] = []
-    gas_used = reexecuted = 0
-    for position, found in enumerate(cursors):
-        if found is not None:
-            receipt = found.next(position)
-            if receipt and prefix.holds(found):
-                prefix.accept(position, found)
-                receipts.append(receipt)
-                gas_used += found.outcome.gas[found.index]
-                continue
-        progress.enter(context.height, position)
-        receipt, outcome = run_call(machine, prefix.state, context, call_at(position))
-        writes = settle(outcome, prefix.state.get)
-        prefix.correct(position, writes, {} if found is None else found.writes)
-        receipts.append(receipt)
-        gas_used += outcome.gas_used
-        reexecuted += 1
-    return Validated(Result.of(receipts, gas_used, prefix.state.written()), reexecuted, [])
+    common = undisturbed(count, results, base)
+    if common is not None:
+        return Validated(merge(count, results, common), 0, rests_of(results, common))
+    result, reexecuted = validate_exactly(
+        call_at, count, results, base=base, machine=machine, context=context, progress=progress
+    )
+    return Validated(result, reexecuted, [])
 
 
 # --- the fast way ---
 
-
-def undisturbed(count: int, results: Sequence[ShareResult], base: BaseState) -> dict[bytes, bytes] | None:
+def undisturbed(
+    count: int, results: Sequence[ShareResult], base: BaseState
+) -> dict[bytes, bytes | None] | None:
     """None if validation must go transaction by transaction. Else every transaction ran and saw what it should; the
-    result holds the sums of the keys that several executors added to.
+    result holds what the block leaves in keys that several executors wrote.
 
     Every transaction saw what it should if no executor read or scanned what another one wrote, and every add would
     succeed wherever between the lowest and the highest sum the value may be at its position.
@@ -110,17 +91,29 @@ def undisturbed(count: int, results: Sequence[ShareResult], base: BaseState) -> 
                 continue
             if not reads[reader].isdisjoint(writes[writer]) or _any_under(prefixes, other.write_keys):
                 return None
+    shared = _in_several(writes)
     adders = [frozenset([key for _, key, *_ in result.outcome.adds]) for result in results]
-    if not any(adders):
+    if not shared and not any(adders):
         return {}
-    common = {
+    added = {
         key
         for adder, keys in enumerate(adders)
         for writer, written in enumerate(writes)
         if writer != adder
         for key in keys & written
     }
-    return _sums(common, results, base) if common else {}
+    sums = _sums(added, results, base) if added else {}
+    return None if sums is None else {**_last_writes(shared, results), **sums}
+
+
+def _in_several(sets: Sequence[frozenset[bytes]]) -> set[bytes]:
+    """What is in more than one of the sets."""
+    seen: set[bytes] = set()
+    several: set[bytes] = set()
+    for keys in sets:
+        several |= seen & keys
+        seen |= keys
+    return several
 
 
 def _any_under(prefixes: set[bytes], keys: Sequence[bytes]) -> bool:
@@ -155,10 +148,10 @@ def _sums(keys: set[bytes], results: Sequence[ShareResult], base: BaseState) -> 
     return {key: integer_bytes((value or 0) + sum(spans[key])) for key, value in values.items()}
 
 
-def merge(count: int, results: Sequence[ShareResult], sums: dict[bytes, bytes]) -> Validated:
-    """The result where every transaction holds as it ran."""
+def merge(count: int, results: Sequence[ShareResult], common: dict[bytes, bytes | None]) -> Result:
+    """The result where every transaction holds as it ran; `common` is what `undisturbed` found."""
     receipts, hashes = [b""] * count, [b""] * count
-    gas_used = total = 0
+    gas_used = 0
     final: dict[bytes, bytes | None] = {}
     for positions, outcome in results:
         for position, receipt, digest in zip(positions, outcome.receipts, outcome.receipt_hashes, strict=True):
@@ -166,12 +159,10 @@ def merge(count: int, results: Sequence[ShareResult], sums: dict[bytes, bytes]) 
             hashes[position] = digest
         gas_used += sum(outcome.gas)
         final.update(zip(outcome.write_keys, outcome.write_values, strict=True))  # the latest of equal keys wins
-        total += len(outcome.leaves)
     keys = list(final)
     leaves = [leaf for _, outcome in results for leaf in outcome.leaves]
     digests = [digest for _, outcome in results for digest in outcome.leaf_hashes]
-    common: list[bytes] = []  # leaves of keys that several executors wrote
-    if len(final) != total:  # two executors wrote one key that neither read
+    if common:
         pieces = {
             key: piece
             for _, outcome in results
@@ -179,31 +170,23 @@ def merge(count: int, results: Sequence[ShareResult], sums: dict[bytes, bytes]) 
                 dict.fromkeys(outcome.write_keys), zip(outcome.leaves, outcome.leaf_hashes, strict=True), strict=True
             )
         }
-        for key, value in {**_last_writes(_shared(results), results), **sums}.items():
+        for key, value in common.items():
             final[key] = value
             leaf = write_leaf(key, value)
             pieces[key] = (leaf, leaf_hash(leaf))
-            common.append(leaf)
         leaves, digests = [pieces[key][0] for key in keys], [pieces[key][1] for key in keys]
     order = sorted(range(len(keys)), key=keys.__getitem__)  # runs that are ascending already
     packed = join_leaves([leaves[at] for at in order])
-    result = Result(receipts, hashes, gas_used, final, packed, [digests[at] for at in order])
-    rests = [
-        join_leaves([leaf for other in results if other is not own for leaf in other.outcome.leaves] + common)
+    return Result(receipts, hashes, gas_used, final, packed, [digests[at] for at in order])
+
+
+def rests_of(results: Sequence[ShareResult], common: dict[bytes, bytes | None]) -> list[bytes]:
+    """For each answer the packed writes of the block that are not its own, in any order."""
+    leaves = [write_leaf(key, value) for key, value in common.items()]
+    return [
+        join_leaves([leaf for other in results if other is not own for leaf in other.outcome.leaves] + leaves)
         for own in results
     ]
-    return Validated(result, 0, rests)
-
-
-def _shared(results: Sequence[ShareResult]) -> set[bytes]:
-    """Keys that more than one executor wrote."""
-    seen: set[bytes] = set()
-    shared: set[bytes] = set()
-    for _, outcome in results:
-        keys = set(outcome.write_keys)
-        shared |= seen & keys
-        seen |= keys
-    return shared
 
 
 def _last_writes(keys: set[bytes], results: Sequence[ShareResult]) -> dict[bytes, bytes | None]:
@@ -221,6 +204,43 @@ def _last_writes(keys: set[bytes], results: Sequence[ShareResult]) -> dict[bytes
 
 
 # --- the exact way ---
+
+
+def validate_exactly(
+    call_at: Callable[[int], Call],
+    count: int,
+    results: Sequence[ShareResult],
+    *,
+    base: BaseState,
+    machine: Machine,
+    context: BlockContext,
+    progress: Progress,
+) -> tuple[Result, int]:
+    """(the result, transactions that ran again), transaction by transaction; parameters as for `validate`."""
+    cursors: list[_Cursor | None] = [None] * count
+    for result in results:
+        cursor = _Cursor(result.outcome)
+        for position in result.positions:
+            cursors[position] = cursor
+    prefix = _Prefix(base)
+    receipts: list[bytes] = []
+    gas_used = reexecuted = 0
+    for position, found in enumerate(cursors):
+        if found is not None:
+            receipt = found.next(position)
+            if receipt and prefix.holds(found):
+                prefix.accept(position, found)
+                receipts.append(receipt)
+                gas_used += found.outcome.gas[found.index]
+                continue
+        progress.enter(context.height, position)
+        receipt, outcome = run_call(machine, prefix.state, context, call_at(position))
+        writes = settle(outcome, prefix.state.get)
+        prefix.correct(position, writes, {} if found is None else found.writes)
+        receipts.append(receipt)
+        gas_used += outcome.gas_used
+        reexecuted += 1
+    return Result.of(receipts, gas_used, prefix.state.written()), reexecuted
 
 
 class _Cursor:

@@ -170,8 +170,8 @@ VALIDATION: Final = (
     Bug(
         "of adds of several executors one share's sum is taken",
         VALIDATE,
-        "{**_last_writes(_shared(results), results), **sums}",
-        "_last_writes(_shared(results), results)",
+        "{**_last_writes(shared, results), **sums}",
+        "_last_writes(shared, results)",
     ),
     Bug(
         "a write of several executors keeps one executor's leaf hash",
@@ -240,13 +240,13 @@ SHARING: Final = (
     Bug(
         "an executor that missed a block is not told what it did",
         LEAD,
-        "                if overlay.height > attached.height\n",
-        "                if overlay.height > attached.height + 1\n",
+        "for overlay in self._overlays if overlay.height > attached.height]",
+        "for overlay in self._overlays if overlay.height > attached.height + 1]",
     ),
     Bug(
         "what an executor is told beside its own writes lacks what others wrote as well",
         VALIDATE,
-        "for leaf in other.outcome.leaves] + common)",
+        "for leaf in other.outcome.leaves] + leaves)",
         "for leaf in other.outcome.leaves])",
     ),
     Bug(
