@@ -32,7 +32,7 @@ from executor.validate import ShareResult, merge, rests_of, undisturbed, validat
 
 PATIENCE_S: Final = 5.0  # silence of an executor after the lead has finished its own share
 PATIENCE_FACTOR: Final = 4  # ... plus so many times what that share took; for all executors together
-TRACKED_AS_SERIAL: Final = 0.85  # of the CPU that transactions take tracked and side by side, they take alone
+TRACKED_AS_SERIAL: Final = 0.9  # of the CPU that transactions take tracked and side by side, they take alone
 PATIENCE_LAST_S: Final = 1.0  # ... but for an answer that may lie there already
 
 
