@@ -1,8 +1,9 @@
 """Whether a block is worth planning for, and how much of it the lead should run. Local choices: they change no result,
 only the time it takes.
 
-What serial execution would have cost is estimated from the CPU time of the very block that ran in parallel, never from
-another block: machines change their speed from one moment to the next, and blocks their contents.
+What serial execution would have cost is estimated twice: from the CPU time of the very block that ran in parallel,
+since machines change their speed from one moment to the next and blocks their contents; and from blocks that lately ran
+as one unit, since cores that work side by side may slow each other down. Planning must be worth it by both.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ REEXECUTED_MAX: Final = 0.25  # of a block's transactions: predictions are worth
 LOSS_MAX: Final = 1.25  # times serial execution: so clear a loss needs no second block to be believed
 REST_BLOCKS_MIN: Final = 8
 REST_BLOCKS_MAX: Final = 128
+PROBE_BLOCKS: Final = 16  # one block in so many runs as one unit, to know what that costs
 SMOOTHING: Final = 0.3
 HEAD_START: Final = 0.15  # of a block's weight, before anything is known
 IMBALANCE_MAX: Final = 0.5  # a larger one was an accident of the machine
@@ -34,6 +36,9 @@ class Governor:
         self._rest_blocks = REST_BLOCKS_MIN
         self._rest_reason = ""
         self._ratio: float | None = None  # time of planned blocks over that of serial ones, smoothed
+        self._planned: float | None = None  # wall ns a unit of gas of planned blocks, smoothed
+        self._serial: float | None = None  # ... of blocks that ran as one unit
+        self._since_probe = 0
         self._head_start = HEAD_START
         self._executors = 2
 
@@ -60,6 +65,10 @@ class Governor:
         if self._rest > 0:
             self._rest -= 1
             return self._rest_reason
+        self._since_probe += 1
+        if self._since_probe > PROBE_BLOCKS:
+            self._since_probe = 0
+            return "probe"
         return None
 
     def planned(self, plan: Plan) -> str | None:
@@ -71,8 +80,20 @@ class Governor:
             return "single_shard"
         return None
 
+    def observe_serial(self, *, transactions: int, gas_used: int, wall_ns: float) -> None:
+        """Learn from a block that ran as one unit."""
+        if transactions >= TRANSACTIONS_MIN:
+            self._serial = _smooth(self._serial, wall_ns / max(gas_used, 1))
+
     def observe(
-        self, *, transactions: int, reexecuted: int, wall_ns: float, serial_ns: float, imbalance: float
+        self,
+        *,
+        transactions: int,
+        reexecuted: int,
+        gas_used: int,
+        wall_ns: float,
+        serial_ns: float,
+        imbalance: float,
     ) -> None:
         """Learn from a planned block whose executors all answered.
 
@@ -82,15 +103,23 @@ class Governor:
         self._head_start = self.head_start - _STEP * min(max(imbalance, -IMBALANCE_MAX), IMBALANCE_MAX)
         if self._mode != "parallel":
             return
-        ratio = wall_ns / max(serial_ns, 1.0)
         known = self._ratio
-        self._ratio = ratio if known is None else known + SMOOTHING * (ratio - known)
+        self._ratio = _smooth(known, wall_ns / max(serial_ns, 1.0))
+        self._planned = _smooth(self._planned, wall_ns / max(gas_used, 1))
         if reexecuted > REEXECUTED_MAX * transactions:
             self._rest_for("mispredicted")
-        elif self._ratio > (LOSS_MAX if known is None else 1.0):
+        elif self._loses(is_first=known is None):
             self._rest_for("slower")
         elif self._ratio < 1.0:
             self._rest_blocks = max(self._rest_blocks - 1, REST_BLOCKS_MIN)
+
+    def _loses(self, *, is_first: bool) -> bool:
+        """Whether planned blocks take longer than serial execution; `is_first`: judged by a single block."""
+        if self._ratio is None or self._planned is None:
+            return False
+        if is_first:
+            return self._ratio > LOSS_MAX
+        return self._ratio > 1.0 or (self._serial is not None and self._planned > self._serial)
 
     def observe_lost(self) -> None:
         """Learn from a planned block that lost executors."""
@@ -102,4 +131,8 @@ class Governor:
         self._rest_reason = reason
         self._rest_blocks = min(2 * self._rest_blocks, REST_BLOCKS_MAX)
         self._head_start = HEAD_START
-        self._ratio = None  # judged afresh when it is tried again
+        self._ratio = self._planned = None  # judged afresh when it is tried again
+
+
+def _smooth(known: float | None, value: float) -> float:
+    return value if known is None else known + SMOOTHING * (value - known)

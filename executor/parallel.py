@@ -280,12 +280,17 @@ class Lead:
         with job.clock, job.tail:
             roots = roots_of(block, result, parent_state_root=self._root(block.height - 1))
         self._roots[block.height] = roots.state
-        if job.lost:
+        if job.own is None:
+            self._governor.observe_serial(
+                transactions=len(block.transactions), gas_used=result.gas_used, wall_ns=job.clock.wall_ns
+            )
+        elif job.lost:
             self._governor.observe_lost()
-        elif job.own is not None:
+        else:
             self._governor.observe(
                 transactions=len(block.transactions),
                 reexecuted=job.reexecuted,
+                gas_used=result.gas_used,
                 wall_ns=job.clock.wall_ns,
                 serial_ns=1000 * TRACKED_AS_SERIAL * (job.own.cpu_us + job.share_cpu_us) + job.tail.cpu_ns,
                 imbalance=job.imbalance,

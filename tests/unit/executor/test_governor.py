@@ -8,6 +8,7 @@ from executor.governor import (
     HEAD_START,
     IMBALANCE_MAX,
     LOSS_MAX,
+    PROBE_BLOCKS,
     REEXECUTED_MAX,
     REST_BLOCKS_MAX,
     REST_BLOCKS_MIN,
@@ -41,14 +42,23 @@ def before(governor: Governor, transactions: int = COUNT, executors: int = 2) ->
 def parallel(governor: Governor, ratio: float = 0.6, *, reexecuted: int = 0, imbalance: float = 0.0) -> None:
     """A planned block took so many times what serial execution takes."""
     governor.observe(
-        transactions=COUNT, reexecuted=reexecuted, wall_ns=ratio * SERIAL_NS, serial_ns=SERIAL_NS, imbalance=imbalance
+        transactions=COUNT, reexecuted=reexecuted, gas_used=COUNT * GAS, wall_ns=ratio * SERIAL_NS, serial_ns=SERIAL_NS,
+        imbalance=imbalance,
+    )  # fmt: skip
+
+
+def serial(governor: Governor, ratio: float = 1.0, *, transactions: int = COUNT) -> None:
+    """A block ran as one unit and took so many times what was estimated."""
+    governor.observe_serial(
+        transactions=transactions, gas_used=transactions * GAS, wall_ns=ratio * SERIAL_NS * transactions / COUNT
     )
 
 
 def rest_of(governor: Governor) -> list[str]:
-    """The reasons until the next block that is planned."""
+    """The reasons until the next block that is planned or a probe."""
     reasons: list[str] = []
-    while (reason := before(governor)) is not None:
+    while (reason := before(governor)) not in (None, "probe"):
+        assert reason is not None
         reasons.append(reason)
     return reasons
 
@@ -160,6 +170,41 @@ def test_one_slow_block_among_fast_ones_is_no_reason() -> None:
     assert before(governor) == "slower"
 
 
+def test_one_block_in_so_many_is_a_probe() -> None:
+    governor = Governor("parallel")
+    reasons = []
+    for _ in range(2 * (PROBE_BLOCKS + 1)):
+        reasons.append(before(governor))
+        if reasons[-1] is None:
+            parallel(governor)
+        else:
+            serial(governor)
+    assert reasons == [*[None] * PROBE_BLOCKS, "probe"] * 2
+
+
+def test_cores_that_slow_each_other_down_are_found_out() -> None:
+    """By its own CPU time the planned block gains; blocks that ran as one unit take less."""
+    governor = Governor("parallel")
+    serial(governor, 0.5)
+    parallel(governor, 0.6)
+    assert before(governor) is None  # one block says little
+    parallel(governor, 0.6)
+    assert rest_of(governor) == ["slower"] * REST_BLOCKS_MIN
+    for _ in range(9):
+        serial(governor, 0.9)
+    parallel(governor, 0.6)
+    parallel(governor, 0.6)
+    assert before(governor) is None
+
+
+def test_tiny_blocks_do_not_tell_what_serial_execution_costs() -> None:
+    governor = Governor("parallel")
+    serial(governor, 0.01, transactions=TRANSACTIONS_MIN - 1)
+    for _ in range(3):
+        parallel(governor, 0.6)
+    assert before(governor) is None
+
+
 def test_a_load_that_loses_costs_little_over_fifty_blocks() -> None:
     """Planned it would take 1.9 times as long."""
     governor, wall = Governor("parallel"), 0.0
@@ -212,7 +257,7 @@ def test_no_head_start_leaves_an_executor_without_work(executors: int, imbalance
     """Whatever happened, a block of equal shards is still shared out, so that there is something to learn from."""
     governor = Governor("parallel")
     for _ in range(50):
-        assert before(governor, executors=executors) is None
+        assert before(governor, executors=executors) in (None, "probe")
         weight = COUNT * GAS
         load = Load([GAS] * COUNT, [0] * COUNT, [NO_HOME], int(governor.head_start * weight))
         plan = assign(range(COUNT), load, executors)
