@@ -18,6 +18,7 @@ REEXECUTED_MAX: Final = 0.25  # of a block's transactions: predictions are worth
 LOSS_MAX: Final = 1.25  # times serial execution: so clear a loss needs no second block to be believed
 REST_BLOCKS_MIN: Final = 8
 REST_BLOCKS_MAX: Final = 128
+BESIDE_MAX: Final = 1.1  # times what other blocks took as one unit; less is within what a machine varies by itself
 PROBE_BLOCKS: Final = 16  # one block in so many runs as one unit, to know what that costs
 SMOOTHING: Final = 0.3
 HEAD_START: Final = 0.15  # of a block's weight, before anything is known
@@ -119,7 +120,7 @@ class Governor:
             return False
         if is_first:
             return self._ratio > LOSS_MAX
-        return self._ratio > 1.0 or (self._serial is not None and self._planned > self._serial)
+        return self._ratio > 1.0 or (self._serial is not None and self._planned > BESIDE_MAX * self._serial)
 
     def observe_lost(self) -> None:
         """Learn from a planned block that lost executors."""
