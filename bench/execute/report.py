@@ -129,7 +129,7 @@ def executors_text(count: str) -> str:
 def provenance(result: dict[str, Any]) -> str:
     """How and on what it was measured, in one line."""
     box = result["machine"]
-    repeats = "one pass" if result["repeats"] == 1 else f"median of {result['repeats']} passes"
+    repeats = "one pass" if result["repeats"] == 1 else f"fastest of {result['repeats']} passes"
     return (
         f"{result['blocks']} blocks of {result['transactions_per_block']} transactions, {repeats}, "
         f"seed {result['seed']}; {box['cores']} cores {box['processor']}, "
