@@ -144,7 +144,3 @@ class ShareOutcome(Record, frozen=True, kw_only=True):
     busy_us: int
     cpu_us: int
     end_ns: int  # CLOCK_MONOTONIC, the same in all processes of a machine
-
-    @property
-    def count(self) -> int:
-        return len(self.receipts)

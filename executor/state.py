@@ -266,12 +266,6 @@ class BlockState:
                     self._index.add(key)
         self._entries.update(writes)
 
-    def put(self, key: bytes, value: bytes | None) -> None:
-        """Lay one write on top."""
-        if self._index.active and key not in self._entries:
-            self._index.add(key)
-        self._entries[key] = value
-
     def written(self) -> Writes:
         """What the block wrote so far."""
         return self._entries

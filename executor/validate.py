@@ -53,7 +53,8 @@ def validate(
     progress: Progress,
 ) -> Validated:
     """The exact result of a block of `count` transactions, of which `results` cover all or some positions, each at most
-    once. `call_at(position)` is asked for transactions that run again.
+    once: both ways in one step; the lead takes the parts one by one. `call_at(position)` is asked for transactions
+    that run again.
 
     Raises:
         InvariantError: a promise of ours broke on validated reads; the node stops.

@@ -90,7 +90,7 @@ def test_leaves_are_those_of_the_last_writes() -> None:
 def test_an_empty_share() -> None:
     bench = Bench()
     share = bench.share(bench.block([]), [])
-    assert (share.count, share.write_keys, share.leaves, share.read_marks) == (0, (), (), b"")
+    assert (len(share.receipts), share.write_keys, share.leaves, share.read_marks) == (0, (), (), b"")
 
 
 def test_an_answer_survives_its_encoding() -> None:

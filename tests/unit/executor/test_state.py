@@ -306,8 +306,8 @@ def test_block_state_reads_its_own_writes_and_sorts_them() -> None:
     assert state.scan(b"p/") == [(b"p/a", b"0"), (b"p/b", b"2"), (b"p/c", b"1")]
     assert state.keys_under(b"p/") == [b"p/b", b"p/c"]
     assert dict(state.written()) == {b"p/b": b"2", b"p/c": b"1", b"o": b"2"}
-    state.put(b"p/bb", b"3")
-    state.put(b"p/b", None)
+    state.commit({b"p/bb": b"3"})
+    state.commit({b"p/b": None})
     assert state.scan(b"p/", 2) == [(b"p/a", b"0"), (b"p/bb", b"3")]
     assert dict(state.written())[b"p/b"] is None
 
