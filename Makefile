@@ -31,7 +31,7 @@ test: check ## all checks and tests, under ten minutes on two cores
 	@$(BIN)/python -m pytest -n 2
 
 sim: setup ## the long simulations: consensus, ten thousand random blocks, planted bugs
-	@$(BIN)/python -m tests.sim --seeds 0..2000
+	@$(BIN)/python -m chain.sim --seeds 0..2000
 	@$(BIN)/python -m tests.blocks --blocks 10000 --workers 2
 	@$(BIN)/python -m tests.blocks.planted --workers 2
 

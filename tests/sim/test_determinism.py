@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.sim.world import run_seed
+from chain.sim.world import run_seed
 
 ROOT = Path(__file__).resolve().parents[2]
 SEEDS = "0..3"
 
 
 def digests_under(hash_seed: str) -> list[str]:
-    command = [sys.executable, "-m", "tests.sim", "--seeds", SEEDS, "--nodes", "4", "--workers", "1", "--json"]
+    command = [sys.executable, "-m", "chain.sim", "--seeds", SEEDS, "--nodes", "4", "--workers", "1", "--json"]
     environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True, timeout=200)
     return [run["digest"] for run in json.loads(done.stdout)["runs"]]

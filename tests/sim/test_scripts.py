@@ -7,14 +7,14 @@ from dataclasses import replace
 
 import pytest
 
+from chain.sim.checkers import Violation
+from chain.sim.disk import Blocks, Journal
+from chain.sim.faults import CALM_NODE, CALM_TIMERS, Plan, TimerFaults, calm_plan
+from chain.sim.node import SimNode
+from chain.sim.world import World
 from chain.types import Height, View
 from consensus import Phase
 from consensus.messages import Checkpoint, Commit, Message, NewView, Prepare, PrePrepare
-from tests.sim.checkers import Violation
-from tests.sim.disk import Blocks, Journal
-from tests.sim.faults import CALM_NODE, CALM_TIMERS, Plan, TimerFaults, calm_plan
-from tests.sim.node import SimNode
-from tests.sim.world import World
 
 
 def started(*, nodes: int = 4, seed: int = 1, plan: Plan | None = None) -> World:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.sim.__main__ import replay_command
+from chain.sim.__main__ import replay_command
+from chain.sim.world import run_seed
 from tests.sim.regressions import REGRESSIONS
-from tests.sim.world import run_seed
 
 BATCH = 20
 

@@ -12,14 +12,14 @@ from dataclasses import replace
 import pytest
 
 from chain.pipeline.ahead import AheadStats
+from chain.sim.checkers import Violation
+from chain.sim.faults import CALM_NODE, calm_plan
+from chain.sim.node import SimNode
+from chain.sim.world import World
 from chain.types import Height
 from consensus import Phase
 from consensus.messages import Commit, Message, Prepare, PrePrepare
-from tests.sim.checkers import Violation
-from tests.sim.faults import CALM_NODE, calm_plan
-from tests.sim.node import SimNode
 from tests.sim.test_scripts import finish, height, others, reaches
-from tests.sim.world import World
 
 FAST, SLOW = (1, 20), (700, 700)
 

@@ -8,12 +8,12 @@ from chain.errors import PeerFault
 from chain.model.block import Certificate, Header
 from chain.model.genesis import ChainParameters
 from chain.model.validators import ValidatorSet
+from chain.sim.faults import TimerFaults
+from chain.sim.keys import SimSigner, verify_signature
 from chain.types import Digest, ValidatorId
 from consensus import Replica, ReplicaConfig, verify, verify_certificate
 from consensus.effects import JournalRecord
 from consensus.messages import Message, Signed, Verified, subject
-from tests.sim.faults import TimerFaults
-from tests.sim.keys import SimSigner, verify_signature
 
 
 class Core:

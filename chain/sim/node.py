@@ -14,6 +14,12 @@ from chain.codec import Record
 from chain.errors import BadInput, PeerFault
 from chain.model.block import Header, Proposal, proposal_digest
 from chain.pipeline.ahead import AheadStats
+from chain.sim.blocks_sync import BlockFetcher
+from chain.sim.disk import Blocks, Journal, StoredBlock, record_height
+from chain.sim.executor import SimExecution
+from chain.sim.obtain import Obtainer
+from chain.sim.pool import SimPool
+from chain.sim.trace import describe
 from chain.types import Instant, ValidatorId
 from consensus import Replica, decode_signed
 from consensus.effects import (
@@ -50,15 +56,9 @@ from consensus.events import (
     TransactionsWaiting,
 )
 from consensus.messages import MessageType
-from tests.sim.blocks_sync import BlockFetcher
-from tests.sim.disk import Blocks, Journal, StoredBlock, record_height
-from tests.sim.executor import SimExecution
-from tests.sim.obtain import Obtainer
-from tests.sim.pool import SimPool
-from tests.sim.trace import describe
 
 if TYPE_CHECKING:
-    from tests.sim.world import World
+    from chain.sim.world import World
 
 EPOCH_MS = 1_000_000_000  # what every clock shows at the start, give or take its skew
 

@@ -10,8 +10,8 @@ from chain.types import View
 from consensus.messages import Commit, Message, Prepare
 
 if TYPE_CHECKING:
-    from tests.sim.node import SimNode
-    from tests.sim.world import World
+    from chain.sim.node import SimNode
+    from chain.sim.world import World
 
 
 @dataclass(slots=True)

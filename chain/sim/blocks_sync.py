@@ -10,7 +10,7 @@ from consensus.effects import FetchBlocks
 from consensus.events import BlockFetched
 
 if TYPE_CHECKING:
-    from tests.sim.node import SimNode
+    from chain.sim.node import SimNode
 
 RETRY_MS: Final = 200
 BLOCKS_MAX: Final = 4  # of one answer

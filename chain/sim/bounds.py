@@ -6,9 +6,9 @@ from collections import deque
 from collections.abc import Iterator
 from enum import Enum
 
+from chain.sim.checkers import Violation
 from consensus import Replica
 from consensus.story import STORY_LINES_MAX
-from tests.sim.checkers import Violation
 
 _LEAVES = (int, bytes, str, bool, type(None), Enum)
 

@@ -10,7 +10,7 @@ from consensus.effects import ObtainProposal
 from consensus.events import ProposalObtained, ProposalRefused
 
 if TYPE_CHECKING:
-    from tests.sim.node import SimNode
+    from chain.sim.node import SimNode
 
 RETRY_MS = 150
 

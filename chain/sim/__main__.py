@@ -1,4 +1,4 @@
-"""`python -m tests.sim --seeds 0..2000 --nodes 4,7`: run seeds, show progress, exit with 1 if any promise broke.
+"""`python -m chain.sim --seeds 0..2000 --nodes 4,7`: run seeds, show progress, exit with 1 if any promise broke.
 
 A failing seed prints the one command that replays it; `--seed N --story` prints what happened, a line each.
 """
@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from typing import TextIO
 
-from tests.sim.world import Report, run_seed
+from chain.sim.world import Report, run_seed
 
 Job = tuple[int, int, bool]  # seed, nodes, cut short
 
@@ -48,7 +48,7 @@ def reports(jobs: list[Job], workers: int) -> Iterator[Report]:
 
 def replay_command(report: Report) -> str:
     small = " --small" if report.cut_short else ""
-    return f"python -m tests.sim --seed {report.seed} --nodes {report.nodes}{small} --story"
+    return f"python -m chain.sim --seed {report.seed} --nodes {report.nodes}{small} --story"
 
 
 def summarise(done: Iterable[Report], *, wall_s: float) -> dict[str, object]:
@@ -112,7 +112,7 @@ def run_batch(jobs: list[Job], *, workers: int, as_json: bool) -> int:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.sim", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m chain.sim", description=__doc__)
     parser.add_argument("--seeds", default="0..99", help="A..B, both ends in it")
     parser.add_argument("--seed", type=int, help="one seed")
     parser.add_argument("--nodes", default="4,7", help="cluster sizes, comma between them")

@@ -14,21 +14,21 @@ from typing import Final
 from chain.model.block import Certificate, Header
 from chain.model.genesis import ChainParameters, chain_id, genesis_header
 from chain.model.validators import ValidatorSet
+from chain.sim.bounds import check_bounds
+from chain.sim.byzantine import Byzantine
+from chain.sim.checkers import Checkers, Violation
+from chain.sim.clock import Clock
+from chain.sim.core import Core
+from chain.sim.disk import Journal, StoredBlock
+from chain.sim.faults import CALM_NETWORK, CALM_NODE, Plan, draw_plan, small
+from chain.sim.keys import sim_genesis, transaction_digest
+from chain.sim.nemesis import Nemesis
+from chain.sim.network import Network
+from chain.sim.node import SimNode
+from chain.sim.trace import Trace
 from consensus import encode_signed
 from consensus.effects import Broadcast, Diverged, ReportFault, Send
 from consensus.messages import Message, Verified
-from tests.sim.bounds import check_bounds
-from tests.sim.byzantine import Byzantine
-from tests.sim.checkers import Checkers, Violation
-from tests.sim.clock import Clock
-from tests.sim.core import Core
-from tests.sim.disk import Journal, StoredBlock
-from tests.sim.faults import CALM_NETWORK, CALM_NODE, Plan, draw_plan, small
-from tests.sim.keys import sim_genesis, transaction_digest
-from tests.sim.nemesis import Nemesis
-from tests.sim.network import Network
-from tests.sim.node import SimNode
-from tests.sim.trace import Trace
 
 LIVENESS_MS: Final = 120_000  # from the end of chaos until every transaction is final on every node
 SILENCE_MS: Final = 120_000  # from then on until nothing at all happens any more

@@ -27,8 +27,8 @@ from consensus.messages import (
 )
 
 if TYPE_CHECKING:
-    from tests.sim.node import SimNode
-    from tests.sim.world import World
+    from chain.sim.node import SimNode
+    from chain.sim.world import World
 
 HISTORY_MAX: Final = 300
 BEND_RATE: Final = 80  # per mille of its messages, each kind of lie

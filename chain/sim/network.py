@@ -10,8 +10,8 @@ from functools import partial
 from random import Random
 from typing import Protocol
 
-from tests.sim.clock import Clock
-from tests.sim.faults import NetworkFaults
+from chain.sim.clock import Clock
+from chain.sim.faults import NetworkFaults
 
 Link = tuple[int, int]  # slots of source and target
 REQUEST_TIMEOUT_MS = 1_000

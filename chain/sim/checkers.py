@@ -10,6 +10,9 @@ from collections.abc import Callable, Sequence
 from chain.codec import encode, tagged_digest
 from chain.model.block import Certificate, Header, Proposal, header_hash, proposal_digest
 from chain.model.validators import ValidatorSet
+from chain.sim.disk import Journal
+from chain.sim.executor import SerialReference
+from chain.sim.keys import verify_signature
 from chain.types import Digest, Height, ValidatorId, View
 from consensus.messages import (
     Checkpoint,
@@ -23,9 +26,6 @@ from consensus.messages import (
     ViewChange,
     signing_bytes,
 )
-from tests.sim.disk import Journal
-from tests.sim.executor import SerialReference
-from tests.sim.keys import verify_signature
 
 TAG_SEEN = b"simulation/seen/1"
 
