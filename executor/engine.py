@@ -84,6 +84,8 @@ class Engine:
         rule_set: int,
         transaction_gas_max: int,
         deployers: frozenset[bytes],
+        window: int = 1,
+        validators: tuple[tuple[str, bytes, int], ...] = (),
         mode: Mode = "parallel",
         predictor: str = "summary",
         hung_s: float = HUNG_S,
@@ -91,6 +93,7 @@ class Engine:
         """`state_path` is the state environment's folder; it must have been opened by its `StateStore` before `start`.
 
         `mode`: "parallel" plans where that pays, "forced" always plans, "serial" never; the results are the same.
+        `validators` are those of genesis (name, public key, weight), `window` is the chain's: membership starts there.
         `predictor` is `Setup.predictor`; `hung_s` how long a lead may stand still before it is replaced.
 
         Raises:
@@ -112,6 +115,8 @@ class Engine:
                 rule_set=rule_set,
                 transaction_gas_max=transaction_gas_max,
                 deployers=tuple(sorted(deployers)),
+                window=window,
+                validators=validators,
             ),
         )
         self._lead: Connection | None = None

@@ -127,7 +127,7 @@ class ShareOutcome(Record, frozen=True, kw_only=True):
     """
 
     receipts: tuple[bytes, ...]  # encode(Receipt)
-    receipt_hashes: tuple[bytes, ...]  # their Merkle leaf hashes
+    receipt_hashes: bytes  # their Merkle leaf hashes, 32 each
     gas: tuple[int, ...]
     read_keys: tuple[bytes, ...]  # one for each read, in order; missing keys too
     read_marks: bytes  # int32 each: where in `read_keys` the reads of transaction i end
@@ -139,7 +139,7 @@ class ShareOutcome(Record, frozen=True, kw_only=True):
     write_refs: bytes  # int32 each: index into `write_keys`
     adds: tuple[tuple[int, bytes, int | None, int, int], ...]  # (i, key, delta, low, high), `contracts.runtime.Add`
     leaves: tuple[bytes, ...]  # write leaves of the last write of each key, ascending
-    leaf_hashes: tuple[bytes, ...]
+    leaf_hashes: bytes  # 32 each
     number: int  # of the request
     busy_us: int
     cpu_us: int

@@ -398,8 +398,8 @@ class Lead:
         job.conflicts = job.reexecuted + sum([result.outcome.conflicts for result in results])
         if end_ns:
             job.imbalance = (end_ns - ready_ns) / max(1000 * sum(job.busy_us), 1)
-        for positions, outcome in results:
-            self._planner.learn(plan, positions, outcome.gas)
+        for result in results:
+            self._planner.learn(plan, result.positions, result.outcome.gas)
 
     def _keep_rests(self, job: Job, answered: Sequence[_Sent], rests: Sequence[bytes]) -> None:
         """Executors whose shares held as they ran need not be told what they wrote."""

@@ -22,6 +22,8 @@ from contracts.language import code_hash
 from contracts.language.findings import Findings
 from contracts.language.prescan import prescan
 from contracts.system.contract import contract_address
+from contracts.system.members import METHODS as MEMBER_METHODS
+from contracts.system.membership import MEMBERSHIP_KEY
 from contracts.system.registry import SYSTEM_ADDRESS, ContractRecord, name_key, record_key, source_key
 from executor.access import Access, CallSite, Expression, Loop, Mode, Summary, summarise
 from executor.evaluate import (
@@ -303,6 +305,10 @@ class _BlockPrediction:
     def _system(self, method: str, frame: _Frame, depth: int) -> None:
         """A call of the system contract: the record of the contract that it is about, or a name."""
         table, arguments = self.table, frame.arguments
+        if method in MEMBER_METHODS:
+            mode = Mode.READ if MEMBER_METHODS[method][0] == "view" else Mode.BOTH
+            table.touch(table.node(MEMBERSHIP_KEY, EVERYTHING, 0), mode)
+            return
         kinds = _SYSTEM_METHODS.get(method)
         if kinds is None or len(kinds) != len(arguments):
             return  # refused by the machine

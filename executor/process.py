@@ -15,6 +15,7 @@ from typing import IO, Final
 
 _PLACE: Final = struct.Struct("<qq")  # height, position in the block
 POLL_S: Final = 0.005
+SOCKET_BYTES: Final = 4 * 1024 * 1024  # a block fits, so nobody waits for its reader; the system may give less
 PROGRESS_BYTES: Final = _PLACE.size
 _ROOT: Final = Path(__file__).resolve().parent.parent
 NOWHERE: Final = (0, -1)
@@ -56,6 +57,8 @@ class ExecutorProcess:
             OSError: the system starts no more processes.
         """
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        for end in (self.socket, theirs):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BYTES)
         with theirs, _shared_file() as shared:
             shared.truncate(PROGRESS_BYTES)
             self.progress = SharedProgress(shared.fileno())

@@ -6,10 +6,11 @@ import time
 from array import array
 from collections.abc import Iterable, Sequence
 from itertools import chain
-from operator import le
 
 from chain.errors import InvariantError
+from chain.model.block import WriteSet
 from chain.model.merkle import leaf_hashes, write_leaves
+from chain.types import DIGEST_BYTES
 from contracts.runtime import BlockContext, Machine
 from executor.outcome import ShareOutcome
 from executor.state import BaseState, TrackedState
@@ -47,25 +48,26 @@ def run_share(
         state.commit(outcome)  # not to be survived in part: an error in here ends the process
         receipts.append(receipt)
         gas.append(outcome.gas_used)
-    keys, values, refs = _by_key(state.write_keys, state.write_values)
+    counts, written = state.written()
+    keys, values, refs = _by_key(written)
     final = dict(zip(keys, values, strict=True))  # the latest of equal keys wins
     base.last_share = (number, final)
     leaves = write_leaves(list(final.items()))
     return ShareOutcome(
         receipts=tuple(receipts),
-        receipt_hashes=tuple(leaf_hashes(receipts)),
+        receipt_hashes=leaf_hashes(receipts),
         gas=tuple(gas),
         read_keys=tuple(state.read_keys),
         read_marks=state.read_marks.tobytes(),
         scans=tuple(state.scans),
         write_keys=keys,
         write_values=values,
-        write_counts=state.write_counts.tobytes(),
+        write_counts=counts.tobytes(),
         write_refs=refs.tobytes(),
         adds=tuple(state.adds),
         conflicts=state.conflicts,
         leaves=tuple(leaves),
-        leaf_hashes=tuple(leaf_hashes(leaves)),
+        leaf_hashes=leaf_hashes(leaves),
         number=number,
         busy_us=(time.perf_counter_ns() - start_ns) // 1000,
         cpu_us=(time.process_time_ns() - cpu_ns) // 1000,
@@ -74,14 +76,15 @@ def run_share(
 
 
 def _by_key(
-    keys: list[bytes], values: list[bytes | None]
+    writes: WriteSet,
 ) -> tuple[tuple[bytes, ...], tuple[bytes | None, ...], array[int]]:
     """Writes ascending by key, equal keys in the order they came; and where each write has gone."""
+    keys = [key for key, _ in writes]
     order = sorted(range(len(keys)), key=keys.__getitem__)
     refs = array("i", bytes(4 * len(order)))
     for place, index in enumerate(order):
         refs[index] = place
-    return tuple([keys[index] for index in order]), tuple([values[index] for index in order]), refs
+    return tuple([keys[index] for index in order]), tuple([writes[index][1] for index in order]), refs
 
 
 def integers(data: bytes) -> array[int]:
@@ -105,14 +108,18 @@ def is_well_formed(share: ShareOutcome, positions: Sequence[int]) -> bool:
         return False
     count, writes = len(positions), len(share.write_keys)
     return (
-        len(share.receipts) == len(share.receipt_hashes) == len(share.gas) == count
+        len(share.receipts) == len(share.gas) == count
+        and len(share.receipt_hashes) == DIGEST_BYTES * count
         and len(read_marks) == len(write_counts) == count
         and min(chain(write_counts, share.gas), default=0) >= 0
-        and all(map(le, chain((0,), read_marks), chain(read_marks, (len(share.read_keys),))))
+        and sorted(read_marks) == list(read_marks)
+        and (read_marks[0] if count else 0) >= 0
         and (read_marks[-1] if count else 0) == len(share.read_keys)
-        and sum(write_counts) == len(share.write_values) == writes
-        and sorted(write_refs) == list(range(writes))
+        and sum(write_counts) == len(share.write_values) == len(write_refs) == writes
+        and len(set(write_refs)) == writes
+        and (writes == 0 or (min(write_refs) >= 0 and max(write_refs) < writes))
         and all(0 <= index < count for index, _ in share.scans)
         and all(0 <= index < count for index, *_ in share.adds)
-        and len(share.leaves) == len(share.leaf_hashes) == len(set(share.write_keys))
+        and len(share.leaves) == len(set(share.write_keys))
+        and len(share.leaf_hashes) == DIGEST_BYTES * len(share.leaves)
     )

@@ -278,8 +278,8 @@ class TrackedState:
     """
 
     __slots__ = (
-        "_base_get", "_base_scan", "_index", "_note", "_values", "adds", "conflicts", "read_keys", "read_marks",
-        "scans", "write_counts", "write_keys", "write_values",
+        "_base_get", "_base_scan", "_commits", "_index", "_note", "_values", "adds", "conflicts", "read_keys",
+        "read_marks", "scans",
     )  # fmt: skip
 
     def __init__(self, base: BaseState) -> None:
@@ -290,9 +290,7 @@ class TrackedState:
         self.read_marks = array("i")  # where the reads of each transaction end
         self._note = self.read_keys.append
         self.scans: list[tuple[int, bytes]] = []
-        self.write_keys: list[bytes] = []  # in the order of the transactions
-        self.write_values: list[bytes | None] = []
-        self.write_counts = array("i")
+        self._commits: list[Writes] = []  # what each transaction wrote
         self.adds: list[tuple[int, bytes, int | None, int, int]] = []
         self.conflicts = 0  # reads and scans that found what an earlier transaction of the share wrote
 
@@ -324,9 +322,7 @@ class TrackedState:
                 if key not in self._values:
                     self._index.add(key)
         self._values.update(writes)
-        self.write_keys.extend(writes)
-        self.write_values.extend(writes.values())
-        self.write_counts.append(len(writes))
+        self._commits.append(writes)
         self.read_marks.append(len(self.read_keys))
 
     def _settle(self, outcome: Outcome) -> dict[bytes, bytes | None]:
@@ -348,4 +344,9 @@ class TrackedState:
             while kept and kept[-1][0] == transaction:
                 kept.pop()
         self.read_marks.append(len(self.read_keys))
-        self.write_counts.append(0)
+        self._commits.append({})
+
+    def written(self) -> tuple[array[int], WriteSet]:
+        """How many writes each transaction has made, and all writes in the order of the transactions."""
+        commits = self._commits
+        return array("i", map(len, commits)), [item for writes in commits for item in writes.items()]

@@ -30,6 +30,8 @@ class ChainContext(Record, frozen=True, kw_only=True):
     rule_set: int
     transaction_gas_max: int
     deployers: tuple[bytes, ...]
+    window: int = 1
+    validators: tuple[tuple[str, bytes, int], ...] = ()  # of genesis: name, public key, weight
 
     def block(self, *, height: int, time_ms: int) -> BlockContext:
         return BlockContext(
@@ -39,6 +41,8 @@ class ChainContext(Record, frozen=True, kw_only=True):
             rule_set=self.rule_set,
             transaction_gas_max=self.transaction_gas_max,
             deployers=frozenset(self.deployers),
+            window=self.window,
+            validators=self.validators,
         )
 
 
@@ -115,11 +119,11 @@ class Result(NamedTuple):
     """What a block did, with the Merkle leaf hashes that its roots are made of."""
 
     receipts: list[bytes]
-    receipt_hashes: list[bytes]
+    receipt_hashes: bytes  # 32 each
     gas_used: int
     writes: Writes  # in any order
     packed_writes: bytes  # ascending by key: what `chain.model.merkle.pack_writes` gives
-    leaf_hashes: list[bytes]  # of the write leaves, ascending by key
+    leaf_hashes: bytes  # of the write leaves, ascending by key; 32 each
 
     @classmethod
     def of(cls, receipts: list[bytes], gas_used: int, writes: Writes) -> Result:

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from typing import Final, NamedTuple
 
 from chain.model.merkle import leaf_hash, write_leaf
+from chain.types import DIGEST_BYTES
 from contracts.runtime import Add, BlockContext, Machine, integer_bytes, integer_of, settle
 from executor.outcome import POSITION_NONE, ShareOutcome
 from executor.share import integers
@@ -24,11 +25,15 @@ _RERUN: Final = -2  # the version of a value that differs from what the first ru
 _ABSENT: Final = object()
 
 
-class ShareResult(NamedTuple):
-    """A well-formed answer and the positions it is about, ascending."""
+class ShareResult:
+    """A well-formed answer and the positions it is about, ascending; `final` is what it leaves in the keys it wrote."""
 
-    positions: Sequence[int]
-    outcome: ShareOutcome
+    __slots__ = ("final", "outcome", "positions")
+
+    def __init__(self, positions: Sequence[int], outcome: ShareOutcome) -> None:
+        self.positions = positions
+        self.outcome = outcome
+        self.final = dict(zip(outcome.write_keys, outcome.write_values, strict=True))  # the latest of equal keys wins
 
 
 class Validated(NamedTuple):
@@ -83,15 +88,14 @@ def undisturbed(
         return None
     if not all(all(result.outcome.receipts) for result in results):
         return None
-    reads = [frozenset(result.outcome.read_keys) for result in results]
-    writes = [frozenset(result.outcome.write_keys) for result in results]
-    for reader, result in enumerate(results):
-        prefixes = {prefix for _, prefix in result.outcome.scans}
-        for writer, (_, other) in enumerate(results):
-            if writer == reader:
+    for reader in results:
+        reads, prefixes = reader.outcome.read_keys, {prefix for _, prefix in reader.outcome.scans}
+        for writer in results:
+            if writer is reader:
                 continue
-            if not reads[reader].isdisjoint(writes[writer]) or _any_under(prefixes, other.write_keys):
+            if not writer.final.keys().isdisjoint(reads) or _any_under(prefixes, writer.outcome.write_keys):
                 return None
+    writes = [result.final.keys() for result in results]
     shared = _in_several(writes)
     adders = [frozenset([key for _, key, *_ in result.outcome.adds]) for result in results]
     if not shared and not any(adders):
@@ -107,14 +111,9 @@ def undisturbed(
     return None if sums is None else {**_last_writes(shared, results), **sums}
 
 
-def _in_several(sets: Sequence[frozenset[bytes]]) -> set[bytes]:
+def _in_several(sets: Sequence[Set[bytes]]) -> set[bytes]:
     """What is in more than one of the sets."""
-    seen: set[bytes] = set()
-    several: set[bytes] = set()
-    for keys in sets:
-        several |= seen & keys
-        seen |= keys
-    return several
+    return {key for at, keys in enumerate(sets) for others in sets[at + 1 :] for key in keys & others}
 
 
 def _any_under(prefixes: set[bytes], keys: Sequence[bytes]) -> bool:
@@ -131,17 +130,17 @@ def _sums(keys: set[bytes], results: Sequence[ShareResult], base: BaseState) -> 
     written: Counter[bytes] = Counter()
     added: Counter[bytes] = Counter()
     spans: dict[bytes, list[int]] = {key: [0, 0] for key in keys}  # how far the block can take the value down and up
-    for _, outcome in results:
-        written.update([key for key in outcome.write_keys if key in keys])
-        for _, key, delta, _, _ in outcome.adds:
+    for result in results:
+        written.update([key for key in result.outcome.write_keys if key in keys])
+        for _, key, delta, _, _ in result.outcome.adds:
             if delta is not None and key in keys:
                 added[key] += 1
                 spans[key][delta > 0] += delta
     if written != added:
         return None
     values = {key: integer_of(base.get(key)) for key in keys}
-    for _, outcome in results:
-        for _, key, _, low, high in outcome.adds:
+    for result in results:
+        for _, key, _, low, high in result.outcome.adds:
             if key in keys:
                 value, (down, up) = values[key], spans[key]
                 if value is None or value + down < low or value + up > high:
@@ -154,21 +153,25 @@ def merge(count: int, results: Sequence[ShareResult], common: dict[bytes, bytes 
     receipts, hashes = [b""] * count, [b""] * count
     gas_used = 0
     final: dict[bytes, bytes | None] = {}
-    for positions, outcome in results:
-        for position, receipt, digest in zip(positions, outcome.receipts, outcome.receipt_hashes, strict=True):
+    for result in results:
+        outcome = result.outcome
+        digests = _digests(outcome.receipt_hashes)
+        for position, receipt, digest in zip(result.positions, outcome.receipts, digests, strict=True):
             receipts[position] = receipt
             hashes[position] = digest
         gas_used += sum(outcome.gas)
-        final.update(zip(outcome.write_keys, outcome.write_values, strict=True))  # the latest of equal keys wins
+        final.update(result.final)
     keys = list(final)
-    leaves = [leaf for _, outcome in results for leaf in outcome.leaves]
-    digests = [digest for _, outcome in results for digest in outcome.leaf_hashes]
+    leaves = [leaf for result in results for leaf in result.outcome.leaves]
+    digests = [digest for result in results for digest in _digests(result.outcome.leaf_hashes)]
     if common:
         pieces = {
             key: piece
-            for _, outcome in results
+            for result in results
             for key, piece in zip(
-                dict.fromkeys(outcome.write_keys), zip(outcome.leaves, outcome.leaf_hashes, strict=True), strict=True
+                result.final,
+                zip(result.outcome.leaves, _digests(result.outcome.leaf_hashes), strict=True),
+                strict=True,
             )
         }
         for key, value in common.items():
@@ -178,7 +181,12 @@ def merge(count: int, results: Sequence[ShareResult], common: dict[bytes, bytes 
         leaves, digests = [pieces[key][0] for key in keys], [pieces[key][1] for key in keys]
     order = sorted(range(len(keys)), key=keys.__getitem__)  # runs that are ascending already
     packed = join_leaves([leaves[at] for at in order])
-    return Result(receipts, hashes, gas_used, final, packed, [digests[at] for at in order])
+    ordered = b"".join([digests[at] for at in order])
+    return Result(receipts, b"".join(hashes), gas_used, final, packed, ordered)
+
+
+def _digests(joined: bytes) -> list[bytes]:
+    return [joined[at : at + DIGEST_BYTES] for at in range(0, len(joined), DIGEST_BYTES)]
 
 
 def rests_of(results: Sequence[ShareResult], common: dict[bytes, bytes | None]) -> list[bytes]:
@@ -193,9 +201,10 @@ def rests_of(results: Sequence[ShareResult], common: dict[bytes, bytes | None]) 
 def _last_writes(keys: set[bytes], results: Sequence[ShareResult]) -> dict[bytes, bytes | None]:
     """What the last transaction in block order wrote to each of some keys."""
     entries: dict[bytes, tuple[int, bytes | None]] = {}
-    for positions, outcome in results:
+    for result in results:
+        outcome = result.outcome
         refs, at = integers(outcome.write_refs), 0
-        for position, count in zip(positions, integers(outcome.write_counts), strict=True):
+        for position, count in zip(result.positions, integers(outcome.write_counts), strict=True):
             for ref in refs[at : at + count]:
                 key = outcome.write_keys[ref]
                 if key in keys and (key not in entries or entries[key][0] <= position):

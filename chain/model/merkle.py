@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Final
 
@@ -66,10 +66,14 @@ def leaf_hash(leaf: bytes) -> bytes:
 
 
 def _parents(hashes: list[bytes]) -> list[bytes]:
-    sha256, join = hashlib.sha256, b"".join
+    return _joined_parents(b"".join(hashes))
+
+
+def _joined_parents(hashes: bytes) -> list[bytes]:
+    sha256, group = hashlib.sha256, ARITY * DIGEST_BYTES
     return [
-        sha256(NODE_PREFIX + join(hashes[at : at + ARITY])).digest()  # a group of one is hashed like any other
-        for at in range(0, len(hashes), ARITY)
+        sha256(NODE_PREFIX + hashes[at : at + group]).digest()  # a group of one is hashed like any other
+        for at in range(0, len(hashes), group)
     ]
 
 
@@ -77,20 +81,20 @@ def _seal(count: int, top: bytes) -> Digest:
     return Digest(hashlib.sha256(ROOT_PREFIX + count.to_bytes(COUNT_BYTES, "big") + top).digest())
 
 
-def leaf_hashes(leaves: Sequence[bytes]) -> list[bytes]:
-    """What `root_of_hashes` takes, for callers that share the hashing out."""
+def leaf_hashes(leaves: Iterable[bytes]) -> bytes:
+    """What `root_of_hashes` takes, for callers that share the hashing out: 32 bytes a leaf, one after the other."""
     sha256 = hashlib.sha256
-    return [sha256(LEAF_PREFIX + leaf).digest() for leaf in leaves]
+    return b"".join([sha256(LEAF_PREFIX + leaf).digest() for leaf in leaves])
 
 
-def root_of_hashes(hashes: list[bytes]) -> Digest:
-    """The root of the leaves that have these hashes."""
+def root_of_hashes(hashes: bytes) -> Digest:
+    """The root of the leaves that have these hashes, one after the other."""
     if not hashes:
         return EMPTY_ROOT
-    count = len(hashes)
-    while len(hashes) > 1:
-        hashes = _parents(hashes)
-    return _seal(count, hashes[0])
+    count = len(hashes) // DIGEST_BYTES
+    while len(hashes) > DIGEST_BYTES:
+        hashes = b"".join(_joined_parents(hashes))
+    return _seal(count, hashes)
 
 
 def merkle_root(leaves: Sequence[bytes]) -> Digest:

@@ -132,22 +132,20 @@ VALIDATION: Final = (
     Bug(
         "the undisturbed check ignores reads",
         VALIDATE,
-        "if not reads[reader].isdisjoint(writes[writer]) or _any_under(prefixes, other.write_keys):",
-        "if _any_under(prefixes, other.write_keys):",
+        "if not writer.final.keys().isdisjoint(reads) or _any_under(prefixes, writer.outcome.write_keys):",
+        "if _any_under(prefixes, writer.outcome.write_keys):",
     ),
     Bug(
         "the undisturbed check ignores scans",
         VALIDATE,
-        "if not reads[reader].isdisjoint(writes[writer]) or _any_under(prefixes, other.write_keys):",
-        "if not reads[reader].isdisjoint(writes[writer]):",
+        "if not writer.final.keys().isdisjoint(reads) or _any_under(prefixes, writer.outcome.write_keys):",
+        "if not writer.final.keys().isdisjoint(reads):",
     ),
     Bug(
         "the undisturbed check ignores deletes",
         VALIDATE,
-        "    writes = [frozenset(result.outcome.write_keys) for result in results]\n    for reader",
-        "    writes = [\n"
-        "        frozenset([k for k, v in zip(r.outcome.write_keys, r.outcome.write_values) if v is not None])\n"
-        "        for r in results\n    ]\n    for reader",
+        "if not writer.final.keys().isdisjoint(reads) or",
+        "if not {k for k, v in writer.final.items() if v is not None}.isdisjoint(reads) or",
     ),
     Bug(
         "the undisturbed check sums a key that was also set",

@@ -251,7 +251,7 @@ class _Garbage:
         wrong = {
             "number": answer.number - 1,
             "receipts": answer.receipts[:-1],
-            "receipt_hashes": answer.receipt_hashes[:-1],
+            "receipt_hashes": answer.receipt_hashes[:-32],
             "gas": (-1, *answer.gas[1:]),
             "read_keys": answer.read_keys[:-1],
             "read_marks": b"\xff\xff\xff\xff" + answer.read_marks[4:],

@@ -16,6 +16,7 @@ from chain.model.merkle import leaf_hashes, pack_writes, write_leaves
 from executor.outcome import ShareOutcome
 from executor.share import integers, is_well_formed
 from executor.transactions import join_leaves
+from executor.validate import ShareResult
 from tests.unit.executor.shares import Bench
 
 
@@ -82,9 +83,9 @@ def test_leaves_are_those_of_the_last_writes() -> None:
     writes = sorted(dict(zip(share.write_keys, share.write_values, strict=True)).items())
     assert [value for _, value in writes] == [None, b"\x07", b"\x09"]
     assert share.leaves == tuple(write_leaves(writes))
-    assert share.leaf_hashes == tuple(leaf_hashes(share.leaves))
+    assert share.leaf_hashes == leaf_hashes(share.leaves)
     assert join_leaves(share.leaves) == pack_writes(writes)
-    assert share.receipt_hashes == tuple(leaf_hashes(share.receipts))
+    assert share.receipt_hashes == leaf_hashes(share.receipts)
 
 
 def test_an_empty_share() -> None:
@@ -142,13 +143,18 @@ def _words(change: Callable[[list[int]], list[int]]) -> Callable[[bytes], bytes]
 
 
 ARRAYS = "read_marks write_counts write_refs"
-TUPLES = "receipts receipt_hashes gas write_values leaves leaf_hashes"
+HASHES = "receipt_hashes leaf_hashes"
+TUPLES = "receipts gas write_values leaves"
 KEYS = "read_keys write_keys"
 MISFITS = [
     Misfit("drops the last", f"{TUPLES} {KEYS}", lambda items: items[:-1]),
     Misfit("drops the first", f"{TUPLES} {KEYS}", lambda items: items[1:]),
     Misfit("says one twice", f"{TUPLES} {KEYS}", lambda items: (*items, items[-1])),
     Misfit("is empty", f"{TUPLES} {KEYS}", lambda items: ()),
+    Misfit("lacks one", HASHES, lambda hashes: hashes[32:]),
+    Misfit("has one more", HASHES, lambda hashes: hashes + bytes(32)),
+    Misfit("is empty", HASHES, lambda hashes: b""),
+    Misfit("is torn", HASHES, lambda hashes: hashes[:-1]),
     Misfit("drops the last", ARRAYS, _words(lambda words: words[:-1])),
     Misfit("drops the first", ARRAYS, _words(lambda words: words[1:])),
     Misfit("has one more", ARRAYS, _words(lambda words: [*words, words[-1]])),
@@ -214,7 +220,7 @@ def test_validation_does_not_stumble_over_what_is_well_formed(answer: ShareOutco
         spoiled = _shaken(good.outcome, draw)
         if is_well_formed(spoiled, range(3)):
             passed += 1
-            bench.validated(block, [good._replace(outcome=spoiled), other])
+            bench.validated(block, [ShareResult(good.positions, spoiled), other])
     assert passed > 100
 
 

@@ -347,9 +347,9 @@ def test_tracked_state_notes_writes_in_the_order_of_transactions() -> None:
     state = TrackedState(_base([]))
     for writes in ({b"b": b"1", b"a": b"1"}, {}, {b"a": None}):
         state.commit(_wrote(dict(writes)))
-    assert state.write_keys == [b"b", b"a", b"a"]
-    assert state.write_values == [b"1", b"1", None]
-    assert list(state.write_counts) == [2, 0, 1]
+    counts, writes = state.written()
+    assert writes == [(b"b", b"1"), (b"a", b"1"), (b"a", None)]
+    assert list(counts) == [2, 0, 1]
 
 
 def test_tracked_state_abandons_without_a_trace() -> None:
@@ -369,7 +369,8 @@ def test_tracked_state_abandons_without_a_trace() -> None:
     assert state.read_keys == [b"a", b"a"]
     assert list(state.read_marks) == [0, 1, 1, 2]
     assert (state.scans, state.adds) == ([(1, b"a")], [(1, b"t", 1, 0, 9)])
-    assert (list(state.write_counts), state.write_keys) == ([0, 2, 0, 0], [b"w", b"t"])
+    counts, writes = state.written()
+    assert (list(counts), [key for key, _ in writes]) == ([0, 2, 0, 0], [b"w", b"t"])
 
 
 def test_a_peek_is_no_read() -> None:
@@ -390,8 +391,9 @@ def test_an_add_is_settled_on_the_value_known_here_and_noted() -> None:
     state.commit(_added({b"t": Add(-2, 2, WORD), b"new": Add(4, -4, 4)}))
     assert state.adds == [(0, b"t", 5, 0, 195), (1, b"t", -2, 2, WORD), (1, b"new", 4, -4, 4)]
     assert (state.read_keys, list(state.read_marks)) == ([], [0, 0])
-    assert list(state.write_counts) == [2, 2]
-    assert list(zip(state.write_keys, state.write_values, strict=True)) == [
+    counts, writes = state.written()
+    assert list(counts) == [2, 2]
+    assert writes == [
         (b"w", b"1"), (b"t", integer_bytes(105)), (b"t", integer_bytes(103)), (b"new", integer_bytes(4)),
     ]  # fmt: skip
     assert state.get(b"t") == integer_bytes(103)
@@ -402,7 +404,7 @@ def test_an_add_is_settled_on_the_value_known_here_and_noted() -> None:
 def test_what_is_left_of_an_add_may_be_what_it_saw() -> None:
     state = TrackedState(_base([]))
     state.commit(_added({b"t": Add(None, -5, 10)}))
-    assert (state.adds, state.write_keys) == ([(0, b"t", None, -5, 10)], [])
+    assert (state.adds, state.written()[1]) == ([(0, b"t", None, -5, 10)], [])
     assert state.read_keys == []
 
 
@@ -422,8 +424,9 @@ def test_a_wide_delta_becomes_a_read_and_a_write(delta: int) -> None:
     state.commit(_added({b"t": Add(delta, *ANYWHERE)}))
     assert state.adds == []
     assert (state.read_keys, list(state.read_marks)) == ([b"t"], [1])
-    assert state.write_values == [integer_bytes(1 + delta)]
-    msgspec.msgpack.encode(state.write_values)
+    _, writes = state.written()
+    assert writes == [(b"t", integer_bytes(1 + delta))]
+    msgspec.msgpack.encode(writes)
 
 
 @pytest.mark.parametrize(
@@ -439,7 +442,7 @@ def test_bounds_that_no_word_reaches_become_a_read(value: int, add: Add) -> None
     state = TrackedState(_base([(b"t", integer_bytes(value))]))
     state.commit(_added({b"t": add}))
     assert (state.adds, state.read_keys) == ([], [b"t"])
-    assert state.write_values == ([] if add.delta is None else [integer_bytes(value + 1)])
+    assert state.written()[1] == ([] if add.delta is None else [(b"t", integer_bytes(value + 1))])
 
 
 def test_an_add_that_does_not_fit_what_is_known_is_our_bug() -> None:
@@ -448,4 +451,4 @@ def test_an_add_that_does_not_fit_what_is_known_is_our_bug() -> None:
         with pytest.raises(InvariantError, match="was not made for"):
             state.commit(_added({key: add}))
         state.abandon()
-    assert (state.adds, state.write_keys, state.read_keys) == ([], [], [])
+    assert (state.adds, state.written()[1], state.read_keys) == ([], [], [])
