@@ -8,6 +8,8 @@ as one unit, since cores that work side by side may slow each other down. Planni
 
 from __future__ import annotations
 
+from collections import deque
+from statistics import median
 from typing import Final, Literal
 
 from executor.plan import Plan
@@ -20,7 +22,8 @@ REST_BLOCKS_MIN: Final = 8
 REST_BLOCKS_MAX: Final = 128
 BESIDE_MAX: Final = 1.1  # times what other blocks took as one unit; less is within what a machine varies by itself
 PROBE_BLOCKS: Final = 16  # one block in so many runs as one unit, to know what that costs
-SMOOTHING: Final = 0.3
+PLANNED_KEPT: Final = 5  # planned blocks that are judged together; their median, for a machine stumbles now and then
+SERIAL_KEPT: Final = 3  # blocks that ran as one unit, of these likewise
 HEAD_START: Final = 0.15  # of a block's weight, before anything is known
 IMBALANCE_MAX: Final = 0.5  # a larger one was an accident of the machine
 _STEP: Final = 0.4  # of the imbalance seen is put right in the next block
@@ -36,9 +39,9 @@ class Governor:
         self._rest = 0  # blocks to go before planning is tried again
         self._rest_blocks = REST_BLOCKS_MIN
         self._rest_reason = ""
-        self._ratio: float | None = None  # time of planned blocks over that of serial ones, smoothed
-        self._planned: float | None = None  # wall ns a unit of gas of planned blocks, smoothed
-        self._serial: float | None = None  # ... of blocks that ran as one unit
+        self._ratios: deque[float] = deque(maxlen=PLANNED_KEPT)  # time of planned blocks over that of serial ones
+        self._planned: deque[float] = deque(maxlen=PLANNED_KEPT)  # wall ns a unit of gas of planned blocks
+        self._serial: deque[float] = deque(maxlen=SERIAL_KEPT)  # ... of blocks that ran as one unit
         self._since_probe = 0
         self._head_start = HEAD_START
         self._executors = 2
@@ -84,7 +87,7 @@ class Governor:
     def observe_serial(self, *, transactions: int, gas_used: int, wall_ns: float) -> None:
         """Learn from a block that ran as one unit."""
         if transactions >= TRANSACTIONS_MIN:
-            self._serial = _smooth(self._serial, wall_ns / max(gas_used, 1))
+            self._serial.append(wall_ns / max(gas_used, 1))
 
     def observe(
         self,
@@ -104,23 +107,21 @@ class Governor:
         self._head_start = self.head_start - _STEP * min(max(imbalance, -IMBALANCE_MAX), IMBALANCE_MAX)
         if self._mode != "parallel":
             return
-        known = self._ratio
-        self._ratio = _smooth(known, wall_ns / max(serial_ns, 1.0))
-        self._planned = _smooth(self._planned, wall_ns / max(gas_used, 1))
+        self._ratios.append(wall_ns / max(serial_ns, 1.0))
+        self._planned.append(wall_ns / max(gas_used, 1))
         if reexecuted > REEXECUTED_MAX * transactions:
             self._rest_for("mispredicted")
-        elif self._loses(is_first=known is None):
+        elif self._loses():
             self._rest_for("slower")
-        elif self._ratio < 1.0:
+        elif median(self._ratios) < 1.0:
             self._rest_blocks = max(self._rest_blocks - 1, REST_BLOCKS_MIN)
 
-    def _loses(self, *, is_first: bool) -> bool:
-        """Whether planned blocks take longer than serial execution; `is_first`: judged by a single block."""
-        if self._ratio is None or self._planned is None:
-            return False
-        if is_first:
-            return self._ratio > LOSS_MAX
-        return self._ratio > 1.0 or (self._serial is not None and self._planned > BESIDE_MAX * self._serial)
+    def _loses(self) -> bool:
+        """Whether planned blocks take longer than serial execution."""
+        if len(self._ratios) == 1:
+            return self._ratios[0] > LOSS_MAX
+        beside = self._serial and median(self._planned) > BESIDE_MAX * median(self._serial)
+        return median(self._ratios) > 1.0 or bool(beside)
 
     def observe_lost(self) -> None:
         """Learn from a planned block that lost executors."""
@@ -132,8 +133,5 @@ class Governor:
         self._rest_reason = reason
         self._rest_blocks = min(2 * self._rest_blocks, REST_BLOCKS_MAX)
         self._head_start = HEAD_START
-        self._ratio = self._planned = None  # judged afresh when it is tried again
-
-
-def _smooth(known: float | None, value: float) -> float:
-    return value if known is None else known + SMOOTHING * (value - known)
+        self._ratios.clear()  # judged afresh when it is tried again
+        self._planned.clear()

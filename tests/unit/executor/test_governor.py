@@ -8,6 +8,7 @@ from executor.governor import (
     HEAD_START,
     IMBALANCE_MAX,
     LOSS_MAX,
+    PLANNED_KEPT,
     PROBE_BLOCKS,
     REEXECUTED_MAX,
     REST_BLOCKS_MAX,
@@ -160,12 +161,14 @@ def test_a_clear_loss_is_believed_at_once_a_small_one_is_not() -> None:
     assert (before(clear), before(small)) == ("slower", None)
 
 
-def test_one_slow_block_among_fast_ones_is_no_reason() -> None:
+def test_a_few_slow_blocks_among_fast_ones_are_no_reason() -> None:
+    """The machine stumbled: what counts is the median of the last planned blocks."""
     governor = Governor("parallel")
-    for _ in range(3):
+    for _ in range(PLANNED_KEPT):
         parallel(governor, 0.5)
-    parallel(governor, 1.9)
-    assert before(governor) is None
+    for _ in range(PLANNED_KEPT // 2):
+        parallel(governor, 1.9)
+        assert before(governor) is None
     parallel(governor, 1.9)
     assert before(governor) == "slower"
 
