@@ -15,6 +15,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --constraint constraints.txt --editable '.[dev]'
 	@$(BIN)/python -m executor.kernels
+	@$(BIN)/python -m chain.crypto.ed25519_lanes
 	@touch $(STAMP)
 
 setup: $(STAMP) ## make the environment in .venv, with the headrace command in it

@@ -1,0 +1,1 @@
+"""Signatures of every kind, and who accepts them."""
