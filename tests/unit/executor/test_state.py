@@ -347,8 +347,8 @@ def test_tracked_state_notes_writes_in_the_order_of_transactions() -> None:
     state = TrackedState(_base([]))
     for writes in ({b"b": b"1", b"a": b"1"}, {}, {b"a": None}):
         state.commit(_wrote(dict(writes)))
-    counts, writes = state.written()
-    assert writes == [(b"b", b"1"), (b"a", b"1"), (b"a", None)]
+    counts, written = state.written()
+    assert written == [(b"b", b"1"), (b"a", b"1"), (b"a", None)]
     assert list(counts) == [2, 0, 1]
 
 
