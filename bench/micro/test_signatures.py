@@ -12,6 +12,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from chain.crypto import PrivateKey, Scheme, Verifier, address_of, verify, verify_batch
+from chain.crypto.batches import KERNELS, checker_of
 from chain.crypto.schemes import Item
 from chain.model.signing import decode_transaction, sign_transaction
 
@@ -51,6 +52,18 @@ def test_verify(benchmark: BenchmarkFixture, scheme: Scheme) -> None:
 def test_verify_batch(benchmark: BenchmarkFixture, scheme: Scheme) -> None:
     assert all(benchmark(verify_batch, make_batch(scheme)))
     per_signature(benchmark, BATCH)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("count", [8, 64, 128])
+def test_checker(benchmark: BenchmarkFixture, kernel: str, count: int) -> None:
+    """Ed25519 in batches, as a node checks them: "auto" in lanes where the processor has them, "never" by the library."""
+    checker = checker_of(kernel)
+    items = make_batch(Scheme.ED25519, count)
+    assert all(checker.check(items))  # compiled by now
+    assert all(benchmark(checker.check, items))
+    per_signature(benchmark, count)
+    benchmark.extra_info["by"] = checker.name
 
 
 @SCHEMES
