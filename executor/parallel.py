@@ -4,8 +4,8 @@ It works the same with real processes and with links that answer in this process
 `execute_serially`, whoever ran what, whatever the predictor said and whichever executor failed.
 
 A block goes through the steps of `Lead` in order: `plan`, `dispatch`, `run`, `finish`, `seal`. The next block may be
-planned after `run` and dispatched after `finish`, so that the other executors have work while the lead waits, merges
-their results and seals.
+planned and offered after `run` and dispatched after `finish`, so that the other executors have work while the lead
+waits, merges their results and seals.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from contracts.runtime import BlockContext, Machine
 from executor.governor import Governor
 from executor.outcome import POSITION_NONE, ExecutionInput, ExecutionOutput, ExecutionStats, ShareOutcome
 from executor.plan import Plan, Planner
-from executor.protocol import ChannelLost, Overlay, RunShare
+from executor.protocol import ChannelLost, OfferShare, Overlay, RunShare
 from executor.serial import execute_serially
 from executor.share import is_well_formed, run_share
 from executor.state import BaseState, Writes
@@ -44,6 +44,10 @@ class Link(Protocol):
 
     def send(self, share: Record) -> None:
         """Raises ChannelLost."""
+        ...
+
+    def offer(self, share: OfferShare) -> bool:
+        """Send it if that takes no waiting, whatever the executor is doing. Raises ChannelLost."""
         ...
 
     def receive(self, *, timeout_s: float) -> ShareOutcome:
@@ -100,6 +104,23 @@ class _Clock:
         self.wall_ns += time.perf_counter_ns() - self._wall_ns
 
 
+class _Contents(TypedDict):
+    positions: bytes
+    hashes: bytes
+    senders: bytes
+    transactions: tuple[bytes, ...]
+
+
+def _contents(block: ExecutionInput, positions: Sequence[int]) -> _Contents:
+    """What an executor must know of the transactions at these positions."""
+    return {
+        "positions": array("i", positions).tobytes(),
+        "hashes": b"".join(map(block.hash_at, positions)),
+        "senders": b"".join(map(block.sender_at, positions)),
+        "transactions": tuple([block.transactions[position] for position in positions]),
+    }
+
+
 class Job:
     """A block on its way through the lead."""
 
@@ -110,6 +131,7 @@ class Job:
         self.executors = executors  # the others, in the order of the plan's shares after the lead's
         self.clock = _Clock()
         self.tail = _Clock()  # of the clock's time: what serial execution must do as well when all have run
+        self.offered: dict[int, tuple[Link, int]] = {}  # by executor: whom its share was offered, with its number
         self.sent: list[_Sent] = []
         self.lost = 0
         self.own: ShareOutcome | None = None
@@ -229,6 +251,23 @@ class Lead:
         else:
             job.reason = self._governor.planned(job.plan)
 
+    def offer(self, job: Job) -> None:
+        """Give the others the transactions of their shares while the block before is not finished."""
+        if job.reason is not None or job.plan is None:
+            return
+        with job.clock:
+            for index, positions in zip(job.executors, job.plan.shares[1:], strict=True):
+                attached = self._attached.get(index)
+                if attached is None or not positions:
+                    continue
+                self._requests += 1
+                share = OfferShare(number=self._requests, **_contents(job.block, positions))
+                try:
+                    if attached.link.offer(share):
+                        job.offered[index] = (attached.link, share.number)
+                except ChannelLost as error:
+                    self._drop(index, attached.link, str(error))
+
     def dispatch(self, job: Job) -> None:
         """Send the others' shares; the block before it has been finished.
 
@@ -332,17 +371,19 @@ class Lead:
         overlays = self._untold(attached)
         if sum([len(overlay.writes) for overlay in overlays]) > OVERLAY_BYTES_MAX:
             return  # it can be of use again when the store has caught up; the lead runs its share
-        self._requests += 1
+        link, number = job.offered.get(index, (None, 0))
+        is_offered = link is attached.link
+        if not is_offered:
+            self._requests += 1
+            number = self._requests
         request = RunShare(
-            number=self._requests,
+            number=number,
             told=attached.height,
             height=block.height,
             time_ms=block.time_ms,
             overlays=overlays,
-            positions=array("i", positions).tobytes(),
-            hashes=b"".join(map(block.hash_at, positions)),
-            senders=b"".join(map(block.sender_at, positions)),
-            transactions=tuple([block.transactions[position] for position in positions]),
+            offered=is_offered,
+            **_contents(block, () if is_offered else positions),
         )
         try:
             attached.link.send(request)

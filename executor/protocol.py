@@ -1,13 +1,14 @@
 """What the node, the lead and the other executors say to each other, and the frames that carry it.
 
     node -> lead        Setup, CatchUp, ExecuteBlock, Discard       lead -> node      Ready, ExecutorLost, BlockDone
-    lead -> executor    RunShare (its Setup comes from the node)    executor -> lead  ShareOutcome
+    lead -> executor    OfferShare, RunShare (Setup: the node)      executor -> lead  ShareOutcome
     node -> query       Setup, RunQuery                             query -> node     Ready, QueryDone
 
 Any of them may say Failed as its last word.
 
 A frame is a 4-byte little-endian length and one encoded message. No two processes ever wait for each other to read: the
-node never blocks on a write, and the lead sends a share only to an executor that has answered the last one.
+node never blocks on a write, the lead sends a share only to an executor that has answered the last one, and offers one
+before that only if the offer fits into the socket's buffer whole.
 """
 
 from __future__ import annotations
@@ -74,6 +75,7 @@ class RunShare(Record, frozen=True, kw_only=True, tag=4):
     """One executor's transactions of a block and the write sets it has not been told of.
 
     `number` comes back with the answer. What the executor was told of heights above `told` is void: discarded since.
+    With `offered` the transactions came before, in the `OfferShare` of the same number, and the fields are empty here.
     """
 
     number: int
@@ -84,6 +86,18 @@ class RunShare(Record, frozen=True, kw_only=True, tag=4):
     positions: bytes  # int32 each, ascending
     hashes: bytes  # 32 each
     senders: bytes  # 20 each
+    transactions: tuple[bytes, ...]
+    offered: bool = False
+
+
+class OfferShare(Record, frozen=True, kw_only=True, tag=12):
+    """The transactions of the next share, which do not depend on the block before: an executor that waits, or is about
+    to, can decode them meanwhile. Fields as in `RunShare`, which follows."""
+
+    number: int
+    positions: bytes
+    hashes: bytes
+    senders: bytes
     transactions: tuple[bytes, ...]
 
 
@@ -124,7 +138,7 @@ class QueryDone(Record, frozen=True, kw_only=True, tag=10):
     output: QueryOutput
 
 
-Request: TypeAlias = Setup | CatchUp | ExecuteBlock | Discard | RunShare | RunQuery
+Request: TypeAlias = Setup | CatchUp | ExecuteBlock | Discard | OfferShare | RunShare | RunQuery
 Reply: TypeAlias = Ready | ExecutorLost | BlockDone | Failed | QueryDone
 
 _requests: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
@@ -183,6 +197,11 @@ class Channel:
             self._socket.sendall(frame_of(message))
         except OSError as error:
             raise ChannelLost(f"send: {error or type(error).__name__}") from None
+
+    @property
+    def room_bytes(self) -> int:
+        """What surely fits into the socket's buffer while at most one other message lies there unread."""
+        return self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) // 4  # half of it is the system's own
 
     def is_readable(self) -> bool:
         """True if a frame has begun to arrive, or the other end is gone."""

@@ -10,8 +10,9 @@ import gc
 import os
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -34,6 +35,7 @@ from executor.protocol import (
     ExecuteBlock,
     ExecutorLost,
     Failed,
+    OfferShare,
     Overlay,
     QueryDone,
     Ready,
@@ -47,9 +49,10 @@ from executor.protocol import (
 from executor.sandbox import enter_sandbox
 from executor.share import integers, run_share
 from executor.state import BaseState, Writes
-from executor.transactions import ChainContext, Progress, decode_call
+from executor.transactions import Call, ChainContext, Progress, decode_call
 
 COLLECT_EVERY: Final = 50_000  # allocations; contracts make few cycles, and a collection costs a block milliseconds
+_OFFER_ROOM: Final = 128  # bytes of a transaction beside its raw ones: hash, sender, position, lengths
 _share_outcome = msgspec.msgpack.Decoder(ShareOutcome).decode
 
 
@@ -90,35 +93,67 @@ def serve_shares(
 ) -> None:
     """Answer the lead's `RunShare`s."""
     channel.send(Ready(height=base.height))
+    offered: Share | None = None
     while True:
         base.release()
         request = decode_request(channel.receive())
+        if isinstance(request, OfferShare):
+            offered = decode_share(request)
+            continue
         if not isinstance(request, RunShare):
             raise InvariantError(f"an executor was sent a {type(request).__name__}")
-        channel.send(answer_share(request, chain=setup.chain, base=base, machine=machine, progress=progress))
+        channel.send(
+            answer_share(
+                request, offered=offered, chain=setup.chain, base=base, machine=machine, progress=progress
+            )
+        )
+        offered = None
+
+
+class Share(NamedTuple):
+    """The transactions of a share, decoded."""
+
+    number: int
+    positions: Sequence[int]
+    calls: Sequence[Call]
+
+
+def decode_share(share: OfferShare | RunShare) -> Share:
+    """Raises InvariantError: a transaction was not checked."""
+    hashes, senders = share.hashes, share.senders
+    calls = [
+        decode_call(raw, hashes[32 * index : 32 * index + 32], senders[20 * index : 20 * index + 20])
+        for index, raw in enumerate(share.transactions)
+    ]
+    return Share(share.number, integers(share.positions), calls)
 
 
 def answer_share(
-    request: RunShare, *, chain: ChainContext, base: BaseState, machine: Machine, progress: Progress
+    request: RunShare,
+    *,
+    offered: Share | None = None,
+    chain: ChainContext,
+    base: BaseState,
+    machine: Machine,
+    progress: Progress,
 ) -> ShareOutcome:
-    """Bring the base state to the parent block and run the share.
+    """Bring the base state to the parent block and run the share; `offered` is the last one that was.
 
     Raises:
-        InvariantError: the write sets that came do not reach the parent block.
+        InvariantError: the write sets that came do not reach the parent block, or the share was not offered.
     """
+    share = offered if request.offered else decode_share(request)
+    if share is None or share.number != request.number:
+        raise InvariantError(f"asked to run share {request.number}, which was not offered")
     base.discard(max(request.told, base.snapshot_height) + 1)
     base.refresh()
     for overlay in request.overlays:
         base.append(overlay.height, _writes_of(overlay, base))
     if base.height != request.height - 1:
         raise InvariantError(f"asked for a share of height {request.height} on the state after {base.height}")
-    hashes, senders = request.hashes, request.senders
     return run_share(
-        [
-            decode_call(raw, hashes[32 * index : 32 * index + 32], senders[20 * index : 20 * index + 20])
-            for index, raw in enumerate(request.transactions)
-        ],
-        integers(request.positions),
+        share.calls,
+        share.positions,
         base=base,
         machine=machine,
         context=chain.block(height=request.height, time_ms=request.time_ms),
@@ -146,6 +181,12 @@ class SocketLink:
 
     def send(self, share: Record) -> None:
         self._channel.send(share, timeout_s=PATIENCE_S)
+
+    def offer(self, share: OfferShare) -> bool:
+        if sum(map(len, share.transactions)) + _OFFER_ROOM * (1 + len(share.transactions)) > self._channel.room_bytes:
+            return False
+        self.send(share)
+        return True
 
     def receive(self, *, timeout_s: float) -> ShareOutcome:
         try:
@@ -213,6 +254,7 @@ def serve_lead(
                 following = None
                 if isinstance(request, ExecuteBlock):
                     following = lead.plan(request.block, attempt=request.attempt)
+                    lead.offer(following)
                 lead.finish(job)
                 if following is not None:
                     lead.dispatch(following)

@@ -29,7 +29,7 @@ from executor.outcome import ExecutionInput, ShareOutcome
 from executor.parallel import Lead
 from executor.planners import planner_of
 from executor.process import NoProgress
-from executor.protocol import HEAD_BYTES, RunShare, decode_request, frame_of
+from executor.protocol import HEAD_BYTES, OfferShare, RunShare, decode_request, frame_of
 from executor.state import BaseState
 from executor.worker import answer_share
 
@@ -212,6 +212,10 @@ class _Link:
         marks.dispatch_ns.append(sent_ns - marks.since_ns)
         marks.since_ns = time.process_time_ns()
         marks.run_ns.append(marks.since_ns - sent_ns)
+
+    def offer(self, share: OfferShare) -> bool:
+        """What the offer saves is waiting, which is not modelled."""
+        return False
 
     def receive(self, *, timeout_s: float) -> ShareOutcome:
         """The answer, with the time at which it would have been there: the lead learns from it how to share out."""

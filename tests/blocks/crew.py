@@ -18,10 +18,10 @@ from executor.outcome import ExecutionInput, ExecutionOutput, ShareOutcome
 from executor.parallel import Lead
 from executor.plan import Planner
 from executor.process import NoProgress
-from executor.protocol import ChannelLost, Overlay, RunShare
+from executor.protocol import ChannelLost, OfferShare, Overlay, RunShare
 from executor.state import BaseState
 from executor.transactions import ChainContext
-from executor.worker import answer_share
+from executor.worker import Share, answer_share, decode_share
 from tests.blocks.store import MemoryStore
 from tests.blocks.worlds import CHAIN_ID, GAS_MAX, World
 
@@ -65,6 +65,7 @@ class Member:
         self._base = BaseState(crew.store.view())
         self._base.release()
         self._request: RunShare | None = None
+        self._offered: Share | None = None
         self._answer: ShareOutcome | None = None
         self._previous: ShareOutcome | None = None
         self._fate = "fine"
@@ -80,12 +81,21 @@ class Member:
         if crew.draw.random() < 0.5:
             self._run()
 
+    def offer(self, share: OfferShare) -> bool:
+        if self._crew.draw.random() < 0.3:
+            return False
+        if self._crew.draw.random() < self._crew.faults / 4:
+            raise ChannelLost("dead before it was asked")
+        self._offered = decode_share(share)
+        return True
+
     def _run(self) -> None:
         assert self._request is not None
         crew = self._crew
         before = crew.machine.runs.copy()
         self._answer = answer_share(
-            self._request, chain=crew.chain, base=self._base, machine=crew.machine, progress=NoProgress()
+            self._request, offered=self._offered, chain=crew.chain, base=self._base, machine=crew.machine,
+            progress=NoProgress(),
         )
         self._base.release()  # as between two requests
         self._ran = crew.machine.runs - before
@@ -217,6 +227,8 @@ class Crew:
         lead.dispatch(job)
         lead.run(job)
         following = lead.plan(ExecutionInput.of(height=height + 1, time_ms=times_ms[1], transactions=second))
+        if self.draw.random() < 0.8:
+            lead.offer(following)
         lead.finish(job)
         lead.dispatch(following)
         outputs = [lead.seal(job)]

@@ -19,7 +19,7 @@ from executor.parallel import Link
 from executor.plan import PlainPlanner, Plan
 from executor.predict import SummaryPredictor
 from executor.process import NoProgress
-from executor.protocol import Channel, ChannelLost, RunShare
+from executor.protocol import Channel, ChannelLost, OfferShare, RunShare
 from executor.serial import execute_serially
 from executor.state import BaseState
 from executor.worker import SocketLink
@@ -245,6 +245,9 @@ class _Garbage:
 
     def send(self, share: Record) -> None:
         self._link.send(share)
+
+    def offer(self, share: OfferShare) -> bool:
+        return self._link.offer(share)
 
     def receive(self, *, timeout_s: float) -> ShareOutcome:
         answer = self._link.receive(timeout_s=timeout_s)

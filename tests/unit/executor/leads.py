@@ -13,7 +13,7 @@ from executor.parallel import Job, Lead
 from executor.plan import PlainPlanner, Plan, Planner
 from executor.planners import FixedPredictor
 from executor.predict import Predictor
-from executor.protocol import ChannelLost, RunShare
+from executor.protocol import ChannelLost, OfferShare, RunShare
 from executor.state import BaseState
 from tests.unit.executor.shares import Marks
 from tests.unit.executor.workbench import (
@@ -66,6 +66,9 @@ class Watched:
         assert isinstance(share, RunShare)
         self.requests.append(share)
         self._link.send(share)
+
+    def offer(self, share: OfferShare) -> bool:
+        return self._link.offer(share)
 
     def receive(self, *, timeout_s: float) -> ShareOutcome:
         self.timeouts_s.append(timeout_s)

@@ -21,6 +21,7 @@ from executor.protocol import (
     ExecuteBlock,
     ExecutorLost,
     Failed,
+    OfferShare,
     Overlay,
     QueryDone,
     Ready,
@@ -54,6 +55,7 @@ REQUESTS: list[Record] = [
     ExecuteBlock(block=block_of(3, [transaction(1, bytes(20), "m", (1, "x"))]), attempt=2),
     Discard(height=2**40),
     share_of(b"x"),
+    OfferShare(number=5, positions=bytes(4), hashes=b"h" * 32, senders=b"s" * 20, transactions=(b"x",)),
     RunQuery(query=QUERY),
 ]
 REPLIES: list[Record] = [

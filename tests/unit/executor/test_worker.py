@@ -8,13 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 
+import msgspec
 import pytest
 
 from chain.codec import Record, pack
 from chain.errors import InvariantError
 from chain.model.merkle import pack_writes, unpack_writes
 from executor import worker as worker_module
-from executor.outcome import POSITION_NONE, ExecutionInput, ExecutionOutput
+from executor.outcome import POSITION_NONE, ExecutionInput, ExecutionOutput, ShareOutcome
 from executor.process import NoProgress
 from executor.protocol import (
     BlockDone,
@@ -24,11 +25,13 @@ from executor.protocol import (
     Discard,
     ExecuteBlock,
     ExecutorLost,
+    OfferShare,
     Overlay,
     Ready,
     RunShare,
     Setup,
     decode_reply,
+    decode_request,
 )
 from executor.share import integers
 from executor.state import BaseState
@@ -255,6 +258,71 @@ def _share(board: Board, *, told: int, height: int = 2, overlays: tuple[Overlay,
         hashes=b"".join(map(block.hash_at, positions)), senders=b"".join(map(block.sender_at, positions)),
         transactions=tuple(block.transactions[position] for position in positions),
     )  # fmt: skip
+
+
+def _offer_of(share: RunShare) -> OfferShare:
+    return OfferShare(
+        number=share.number, positions=share.positions, hashes=share.hashes, senders=share.senders,
+        transactions=share.transactions,
+    )  # fmt: skip
+
+
+def _offered(share: RunShare) -> RunShare:
+    """The share without what an offer has said before."""
+    return msgspec.structs.replace(
+        share, positions=b"", hashes=b"", senders=b"", transactions=(), offered=True
+    )
+
+
+def _answers(board: Board, *requests: Record) -> list[ShareOutcome]:
+    """What an executor answers to the lead, over a socket; it ends when there is nothing more to read."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        channel, base = Channel(ours), BaseState(MemoryReader(board.store))
+        for request in requests:
+            channel.send(request)
+        ours.shutdown(socket.SHUT_WR)
+        with pytest.raises(ChannelLost):
+            serve_shares(setup_of("share", executors=2), Channel(theirs), base, machine(), NoProgress())  # type: ignore[arg-type]
+        channel.receive()  # it is ready
+        decode = msgspec.msgpack.Decoder(ShareOutcome).decode
+        return [decode(channel.receive()) for request in requests if isinstance(request, RunShare)]
+
+
+def test_an_offered_share_is_the_same_share() -> None:
+    board = Board()
+    share = _share(board, told=0)
+    (plain,) = _answers(board, share)
+    stale = _offer_of(msgspec.structs.replace(share, number=76, transactions=share.transactions[::-1]))
+    found = _answers(board, _offer_of(share), _offered(share)) + _answers(board, stale, share)
+    found += _answers(board, stale, _offer_of(share), _offered(share))
+    for answer in found:
+        assert (answer.receipts, answer.write_keys, answer.write_values) == (
+            plain.receipts, plain.write_keys, plain.write_values,
+        )  # fmt: skip
+
+
+def test_a_share_that_was_not_offered_is_refused() -> None:
+    board = Board()
+    share = _share(board, told=0)
+    other = msgspec.structs.replace(_offer_of(share), number=76)
+    for requests in ([_offered(share)], [other, _offered(share)], [_offer_of(share), _offered(share), _offered(share)]):
+        with pytest.raises(InvariantError, match="asked to run share 77, which was not offered"):
+            _answers(board, *requests)
+
+
+def test_an_offer_never_waits_for_its_reader() -> None:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        link = SocketLink(ours)
+        offer = OfferShare(number=1, positions=b"", hashes=b"", senders=b"", transactions=(bytes(1_000),))
+        assert link.offer(offer)
+        assert decode_request(Channel(theirs).receive()) == offer
+        assert not link.offer(msgspec.structs.replace(offer, transactions=(bytes(64 * 1024 * 1024),)))
+        assert not Channel(theirs).is_readable()
+    with pytest.raises(ChannelLost):
+        link.offer(offer)
+    link.close()
 
 
 def _total(board: Board, value: int, *, height: int) -> Overlay:

@@ -21,7 +21,7 @@ from executor.parallel import Lead
 from executor.plan import PlainPlanner, Planner
 from executor.predict import Predictor, SummaryPredictor
 from executor.process import NoProgress
-from executor.protocol import ChannelLost, RunShare
+from executor.protocol import ChannelLost, OfferShare, RunShare
 from executor.state import BaseState
 from executor.transactions import ChainContext
 from executor.worker import answer_share
@@ -303,6 +303,9 @@ class Loopback:
         self._answer = answer_share(
             share, chain=CHAIN, base=self._base, machine=self._machine, progress=NoProgress()
         )
+
+    def offer(self, share: OfferShare) -> bool:
+        return False
 
     def receive(self, *, timeout_s: float) -> ShareOutcome:
         if self.broken or self._answer is None:
