@@ -7,7 +7,9 @@ from typing import Final
 from chain.model.validators import ValidatorSet
 from chain.types import GENESIS_HEIGHT, Height, ValidatorId
 from consensus.effects import FetchBlocks
+from consensus.epoch import Epoch
 
+STRANGERS_MAX: Final = 128  # claims kept of peers that do not vote in this epoch
 FETCH_BLOCKS_MAX: Final = 32  # blocks asked for at a time
 
 
@@ -17,8 +19,9 @@ class CatchUp:
     A claim that led nowhere for a retransmission period is dropped; whoever made it will say it again if it is true.
     """
 
-    def __init__(self, validators: ValidatorSet) -> None:
-        self._validators = validators
+    def __init__(self, epoch: Epoch) -> None:
+        self._epoch = epoch
+        self._validators: ValidatorSet = epoch.validators
         self._claims: dict[ValidatorId, Height] = {}
         self._sources: tuple[ValidatorId, ...] = ()
         self.outstanding: tuple[Height, Height] | None = None
@@ -28,6 +31,17 @@ class CatchUp:
         """`sender` says that it has block `height`, or has just executed it."""
         if sender in self._validators and height > self._claims.get(sender, GENESIS_HEIGHT):
             self._claims[sender] = Height(height)
+
+    def note_stranger(self, sender: ValidatorId, height: int) -> None:
+        """A peer that does not vote in this epoch says so: worth a question, and no more than that."""
+        strangers = sum(1 for known in self._claims if known not in self._validators)
+        if sender in self._claims or strangers < STRANGERS_MAX:
+            self._claims[sender] = Height(max(height, self._claims.get(sender, GENESIS_HEIGHT)))
+
+    @property
+    def claims(self) -> dict[ValidatorId, Height]:
+        """Who claims what, ascending by sender."""
+        return {sender: self._claims[sender] for sender in sorted(self._claims)}
 
     def advance(self, low: Height) -> None:
         """Blocks up to `low` are here."""
@@ -67,7 +81,7 @@ class CatchUp:
         corroborated = self.corroborated()
         if self.outstanding is not None and not low < corroborated < self.outstanding[1]:
             return None  # but what was asked of a single claimant, perhaps a liar, does not hold up the rest
-        target = corroborated or max(self._claims.values())
+        target = self._epoch.limit(corroborated or max(self._claims.values()))
         is_far = target > ordered and target >= low + 2
         if target <= low or (self.is_patient and not is_far):
             return None

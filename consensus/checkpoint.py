@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from chain.errors import InvariantError
 from chain.model.block import Certificate, Header, Proposal, header_hash, proposal_digest
-from chain.model.validators import ValidatorSet
 from chain.types import Digest, Height, ValidatorId, View
 from consensus.effects import Effect, Execute, Store
+from consensus.epoch import Epoch
 from consensus.events import BlockFetched
 from consensus.faults import Divergence, FaultReason, report
 from consensus.messages import Checkpoint, MessageType, Verified
@@ -24,14 +24,14 @@ class Checkpoints:
         self,
         *,
         safety: Safety,
-        validators: ValidatorSet,
+        epoch: Epoch,
         chain_id: bytes,
         window: int,
         last: tuple[Header, Certificate | None],
     ) -> None:
         header, certificate = last
         self._safety = safety
-        self._validators = validators
+        self._epoch = epoch
         self._chain_id = chain_id
         self._window = window
         self.low = self.issued = self.executed = Height(header.height)
@@ -47,7 +47,7 @@ class Checkpoints:
     @property
     def horizon(self) -> Height:
         """The last height of which checkpoint votes are kept."""
-        return Height(self.low + 2 * self._window)
+        return self._epoch.limit(self.low + 2 * self._window)
 
     @property
     def has_work(self) -> bool:
@@ -99,6 +99,16 @@ class Checkpoints:
         if height not in self._fetched:
             self._vote(height, digest, out)
         self._assemble(height)
+        end = self._epoch.end
+        self._epoch.on_executed(height)
+        for certain in [at for at in sorted(self._tallies) if end < at <= self._epoch.end]:
+            self._assemble(certain)
+
+    def cut(self, boundary: Height) -> None:
+        """The epoch ends at `boundary`: what is said of higher heights does not count here."""
+        for table in (self._tallies, self._certificates, self._fetched):
+            for height in [height for height in table if height > boundary]:
+                del table[height]
 
     def _vote(self, height: Height, digest: Digest, out: list[Effect]) -> None:
         said = self._safety.said_checkpoint(height)
@@ -138,7 +148,7 @@ class Checkpoints:
             or header.chain_id != self._chain_id
         ):
             raise InvariantError(f"fetched block {height} does not hold together")
-        if height <= self.low:
+        if height <= self.low or height > self._epoch.limit(height):
             return
         known = self._certificates.setdefault(height, certificate)
         if known.digest != certificate.digest:
@@ -151,13 +161,13 @@ class Checkpoints:
     def _tally(self, height: Height) -> Tally:
         tally = self._tallies.get(height)
         if tally is None:
-            tally = self._tallies[height] = Tally(self._validators)
+            tally = self._tallies[height] = Tally(self._epoch.validators)
         return tally
 
     def _assemble(self, height: Height) -> None:
         """Make the certificate once a quorum agrees, and notice when none can agree any more."""
         tally = self._tallies.get(height)
-        if tally is None or height in self._certificates:
+        if tally is None or height in self._certificates or height > self._epoch.end:
             return
         digest = tally.quorum()
         if digest is not None:
@@ -222,6 +232,7 @@ class Checkpoints:
         """A block certificate out of the journal: the block may have been lost before it was stored."""
         height = Height(certificate.height)
         if height > self.low:
+            self._epoch.on_restored(height)
             self._certificates[height] = certificate
         if self.stable is None or self.stable.height < height:
             self.stable = certificate

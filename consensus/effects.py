@@ -71,7 +71,7 @@ class Persist:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Broadcast:
-    """To every other validator."""
+    """To every connected node: the other validators, and those who only follow."""
 
     message: Verified[Message]
 
@@ -97,15 +97,23 @@ class CancelTimer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestProposal:
-    """Leader only: pack a proposal for `height` when there is something to pack."""
+    """Leader only: pack a proposal for `height` when there is something to pack.
+
+    `may_be_empty`: or at once, of nothing, where nothing waits: the epoch is to end. A request for the same view and
+    height may be given again with it; that replaces the first.
+    """
 
     view: View
     height: Height
+    may_be_empty: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CancelRequests:
-    """The view is over: forget every open `RequestProposal` and `ObtainProposal` of fresh proposals."""
+    """The view is over: forget every open `RequestProposal` and `ObtainProposal` of fresh proposals.
+
+    Whatever their view: in each epoch views begin at 0 again.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

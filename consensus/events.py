@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from chain.model.block import Certificate, Header, Proposal
+from chain.model.validators import ValidatorSet
 from chain.types import Digest, Height, View
 from consensus.messages import Message, Verified
 
@@ -61,9 +62,20 @@ class ProposalRefused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Executed:
-    """Answer to `Execute`: the header this node computed."""
+    """Answer to `Execute`: the header this node computed, and the validator set that the block has scheduled, if any.
+
+    A set scheduled by block h is in force from h + window + 1 on. There is never more than one pending.
+    """
 
     header: Header
+    validators: ValidatorSet | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """All blocks up to `height` are durable here."""
+
+    height: Height
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,9 +89,14 @@ class BlockFetched:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransactionsWaiting:
-    """The pool holds transactions; `overdue`: one of them longer than its bound although it was sent to all."""
+    """The pool holds transactions; `overdue`: one of them longer than its bound although it was sent to all.
+
+    `oldest` is the hash of the one that has waited longest. If it stays the same one while others get ordered, the
+    leader leaves it out. The event is to be given again when it changes. None: not known, then any progress counts.
+    """
 
     overdue: bool
+    oldest: Digest | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +111,18 @@ class PeerConnected:
     peer: bytes
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerStatus:
+    """A peer that does not vote in this epoch says what it has certified.
+
+    Its signature cannot be checked here, but the connection has named it. It votes in another epoch, or only follows.
+    """
+
+    peer: bytes
+    certified: Height
+
+
 Event: TypeAlias = (
     Started | MessageReceived | TimerFired | ProposalPacked | ProposalObtained | ProposalRefused | Executed
-    | BlockFetched | TransactionsWaiting | PoolDrained | PeerConnected
+    | BlockFetched | TransactionsWaiting | PoolDrained | PeerConnected | PeerStatus | Stored
 )  # fmt: skip

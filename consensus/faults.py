@@ -19,6 +19,7 @@ class FaultReason(enum.StrEnum):
     NOT_LEADER = "not_leader"  # a pre-prepare or new-view from a validator who does not lead that view
     OUT_OF_PLACE = "out_of_place"  # a fresh proposal at a height the new view has already filled
     DUPLICATE_TRANSACTION = "duplicate_transaction"  # one hash twice in a proposal, or in two live ones
+    OWN_KEY_ELSEWHERE = "own_key_elsewhere"  # signed with this validator's key, and it has not said so
 
 
 def report(out: list[Effect], *messages: Verified[Message], reason: FaultReason) -> None:

@@ -1,13 +1,14 @@
 """The first half of consensus: pre-prepare, prepare and commit votes fix one proposal at each height.
 
 Heights are pipelined: this replica votes for `low < height <= low + window`. What others say about the next `window`
-heights is kept as well, because they may have certified a block that is still being executed here.
+heights is kept as well, because they may have certified a block that is still being executed here; it is looked at once
+it is certain that those heights belong to this epoch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final, TypeAlias, cast
+from typing import cast
 
 from chain.errors import InvariantError
 from chain.model.block import Certificate, Proposal, proposal_digest
@@ -21,16 +22,14 @@ from consensus.effects import (
     Persist,
     ProposalRecord,
 )
+from consensus.epoch import Epoch
 from consensus.faults import Divergence, FaultReason, report
+from consensus.kept import Kept, OrderingMessage
 from consensus.messages import Commit, Message, MessageType, Prepare, PrePrepare, Verified
 from consensus.safety import Safety
 from consensus.slot import Contents, Slot
 from consensus.view_change import Plan, Reproposal
 from consensus.votes import Tally
-
-OrderingMessage: TypeAlias = PrePrepare | Prepare | Commit
-
-_RANK: Final[dict[type[OrderingMessage], int]] = {PrePrepare: 0, Prepare: 1, Commit: 2}
 
 
 class Ordering:
@@ -40,19 +39,21 @@ class Ordering:
         self,
         *,
         safety: Safety,
-        validators: ValidatorSet,
+        epoch: Epoch,
         chain_id: bytes,
         window: int,
         timestamp_drift_ms_max: int,
         low: Height,
     ) -> None:
         self._safety = safety
-        self._validators = validators
+        self._epoch = epoch
+        self._validators: ValidatorSet = epoch.validators
         self._chain_id = chain_id
         self._window = window
         self._drift_ms_max = timestamp_drift_ms_max
         self._slots: dict[Height, Slot] = {}
-        self._ahead: dict[ValidatorId, tuple[View, dict[tuple[Height, int], Verified[OrderingMessage]]]] = {}
+        self._ahead = Kept()  # said in views this replica has not entered
+        self._beyond = Kept()  # about heights that may belong to the next epoch
         self._restored_height = low  # the journal may speak of heights beyond the window of the last stored block
         self.low = low
         self.view = View(0)  # the last view entered; its votes are in the slots
@@ -70,12 +71,12 @@ class Ordering:
     @property
     def window_end(self) -> Height:
         """The last height this replica may vote for."""
-        return Height(self.low + self._window)
+        return self._epoch.limit(self.low + self._window)
 
     @property
     def horizon(self) -> Height:
         """The last height of which votes are kept."""
-        return Height(max(self.low + 2 * self._window, self._restored_height))
+        return Height(max(self._epoch.limit(self.low + 2 * self._window), self._restored_height))
 
     @property
     def heights(self) -> tuple[Height, ...]:
@@ -101,8 +102,7 @@ class Ordering:
 
     def is_behind_in_view(self) -> bool:
         """More than F speak in views above this replica's."""
-        view = self._safety.view
-        return self._validators.has_honest(sender for sender, (ahead, _) in self._ahead.items() if ahead > view)
+        return self._validators.has_honest(self._ahead.speakers_above(self._safety.view))
 
     def ordered_proposal(self, height: Height) -> tuple[Proposal, Digest] | None:
         """The proposal to execute at `height` and its digest, if it is ordered, in the window, and here."""
@@ -209,19 +209,13 @@ class Ordering:
         """True unless it belongs to the current view and to a height in flight; what is for a later view is kept."""
         if not self.low < height <= self.horizon:
             return True
+        if height > self._epoch.end:
+            self._beyond.add(received, view, height)
+            return True
         if view > self._safety.view or (view == self._safety.view and not self.is_active):
-            self._keep_ahead(received, view, height)
+            self._ahead.add(received, view, height)
             return True
         return view != self.view or not self.is_active
-
-    def _keep_ahead(self, received: Verified[OrderingMessage], view: View, height: Height) -> None:
-        """Of each sender, what it says in the highest view it speaks in: one message a type and height."""
-        known_view, known = self._ahead.get(received.sender, (View(-1), {}))
-        if view > known_view:
-            known_view, known = view, {}
-            self._ahead[received.sender] = (view, known)
-        if view == known_view:
-            known.setdefault((height, _RANK[type(received.message)]), received)
 
     def on_obtained(self, digest: Digest, proposal: Proposal, now: Instant, out: list[Effect]) -> None:
         """All bodies of a proposal are here; from now on it is durable and may be voted for."""
@@ -274,7 +268,12 @@ class Ordering:
         if digest in slot.durable:
             slot.contents = Contents.DURABLE
         elif slot.fresh and slot.proposal is not None:
-            if slot.proposal.timestamp_ms <= now + self._drift_ms_max:
+            if slot.proposal.timestamp_ms > now + self._drift_ms_max:
+                return
+            if not slot.proposal.hashes:  # on the way to a boundary: there are no bodies to get
+                self._keep_proposal(slot, digest, slot.proposal, out)
+                slot.contents = Contents.DURABLE
+            else:
                 slot.contents = Contents.OBTAINING
                 sources = (self._validators.leader(self.view),)
                 out.append(
@@ -369,7 +368,8 @@ class Ordering:
 
     def enter(self, view: View, plan: Plan, now: Instant, out: list[Effect]) -> None:
         """Begin `view`: all votes of the old one are void, and `plan` says what is proposed again."""
-        self.view, self.plan = view, plan
+        self.view, self.plan = view, plan if self._epoch.boundary is None else plan.up_to(self._epoch.boundary)
+        plan = self.plan
         for height in self.heights:
             self._check_ordered(self._slots[height], plan)
             self._slots[height].clear(self._tally(), self._tally())
@@ -409,14 +409,8 @@ class Ordering:
 
     def _take_ahead(self, now: Instant, out: list[Effect]) -> None:
         """Hear what was said in the view just entered before this replica came."""
-        for sender in sorted(self._ahead):
-            view, messages = self._ahead[sender]
-            if view > self.view:
-                continue
-            del self._ahead[sender]
-            if view == self.view:
-                for key in sorted(messages):
-                    self._hear(messages[key], now, out)
+        for received in self._ahead.take_view(self.view):
+            self._hear(received, now, out)
 
     def _hear(self, received: Verified[OrderingMessage], now: Instant, out: list[Effect]) -> None:
         match received.message:
@@ -432,14 +426,30 @@ class Ordering:
                 slot = self._slots.pop(height)
                 if slot.standing != certified.get(height):
                     self._abandon(slot, out)
-        for _, messages in self._ahead.values():
-            for key in [key for key in messages if key[0] <= low]:
-                del messages[key]
+        self._ahead.forget_up_to(low)
+        self._beyond.forget_up_to(low)
         self.low = low
         self._raise_ordered_height()
         for height in sorted(self._reachable(self.plan.reproposals) - set(self._slots)):
             self._slot(height).accept_again(self.plan.reproposals[height])
         self.proceed_all(now, out)
+
+    def reach(self, now: Instant, out: list[Effect]) -> None:
+        """A height was executed: more heights are certain to belong to this epoch, or it is known where it ends."""
+        if self._epoch.boundary is not None:
+            self._cut(self._epoch.boundary, out)
+        for received in self._beyond.take_up_to(self._epoch.end):
+            self._hear(received, now, out)
+
+    def _cut(self, boundary: Height, out: list[Effect]) -> None:
+        """Heights above the boundary belong to others: nothing said of them counts here."""
+        for height in [height for height in self.heights if height > boundary]:
+            self._abandon(self._slots.pop(height), out)
+        self._ahead.forget_above(boundary)
+        self._beyond.forget_above(boundary)
+        self.plan = self.plan.up_to(boundary)
+        self._restored_height = min(self._restored_height, boundary)
+        self.ordered_height = min(self.ordered_height, boundary)
 
     def proceed_all(self, now: Instant, out: list[Effect]) -> None:
         """Look at every slot again: the window, the view or the clock has moved."""
@@ -460,6 +470,7 @@ class Ordering:
     def restore(self, height: Height) -> Slot:
         """The slot of a height that the journal speaks of, to be filled by `consensus.recovery`."""
         self._restored_height = Height(max(self._restored_height, height))
+        self._epoch.on_restored(height)
         return self._slot(height)
 
     def restored(self, view: View, plan: Plan) -> None:
@@ -492,6 +503,5 @@ class Ordering:
             slot.validate(self.view)
         if not self.low <= self.ordered_height <= self.horizon:
             raise InvariantError(f"ordered height {self.ordered_height} outside of {self.low}..{self.horizon}")
-        for sender, (_, messages) in self._ahead.items():
-            if sender not in self._validators or len(messages) > 3 * (self.horizon - self.low) + 3 * self._window:
-                raise InvariantError(f"{len(messages)} messages kept of one sender")
+        for kept in (self._ahead, self._beyond):
+            kept.validate_state(self._validators, 3 * (self.horizon - self.low) + 3 * self._window)

@@ -10,6 +10,7 @@ from chain.types import Instant
 from consensus.catch_up import CatchUp
 from consensus.checkpoint import Checkpoints
 from consensus.effects import Effect
+from consensus.epoch import Epoch
 from consensus.events import Timer
 from consensus.leader import Leader
 from consensus.ordering import Ordering
@@ -17,6 +18,7 @@ from consensus.safety import Safety
 from consensus.timers import BackOff, Timers
 from consensus.view_change import ViewChanges
 
+OVERDUE_PATIENCE: Final = 4  # view delays that the oldest transaction may be left out while others are ordered
 CERTIFICATION_PATIENCE: Final = 4  # view delays that an executed block may wait for the votes of others
 RETRANSMIT_DELAY_MAX: Final = 8  # times `retransmit_ms`
 
@@ -26,7 +28,7 @@ class ReplicaConfig:
     """Local settings, in milliseconds, each at least 1."""
 
     view_timeout_ms: int = 2_000  # without progress before the first view change
-    view_timeout_ms_max: int = 60_000  # cap of the doubling
+    view_timeout_ms_max: int = 30_000  # cap of the doubling
     retransmit_ms: int = 500  # without progress before saying everything again; doubles up to 8 times this
     timestamp_drift_ms_max: int = 15_000  # a chain parameter: how far ahead of our clock a proposal may lie
 
@@ -48,6 +50,7 @@ class Pace:
         self,
         *,
         config: ReplicaConfig,
+        epoch: Epoch,
         safety: Safety,
         ordering: Ordering,
         checkpoints: Checkpoints,
@@ -56,6 +59,7 @@ class Pace:
         catch_up: CatchUp,
     ) -> None:
         self._config = config
+        self._epoch = epoch
         self._safety = safety
         self._ordering = ordering
         self._checkpoints = checkpoints
@@ -78,7 +82,7 @@ class Pace:
             self.view_delay.reset()
             self.retransmit_delay.reset()
         for timer, delay_ms in (
-            (Timer.VIEW, self._view_patience() * self.view_delay.current_ms),
+            (Timer.VIEW, self._view_delay_ms(now)),
             (Timer.RETRANSMIT, self._has_work() * self.retransmit_delay.current_ms),
         ):
             deadline = self.timers.deadline(timer)
@@ -87,6 +91,19 @@ class Pace:
             elif moved or deadline is None or now + delay_ms < deadline:
                 self.timers.arm(timer, now=now, delay_ms=delay_ms, out=out)
         self._keep_timestamp(now, out)
+
+    def _view_delay_ms(self, now: Instant) -> int:
+        """How long from now on to wait for the leader; 0: not at all.
+
+        What he orders does not count for ever while he leaves out the transaction that has waited longest.
+        """
+        if self._is_behind():
+            self._leader.on_entered(now)  # nothing can be said of the leader by who does not see what is ordered
+        delay_ms = self._view_patience() * self.view_delay.current_ms
+        since = self._leader.passed_over_since
+        if not delay_ms or since is None or self._safety.changing:
+            return delay_ms
+        return max(1, min(delay_ms, since + OVERDUE_PATIENCE * self.view_delay.current_ms - now))
 
     def _keep_timestamp(self, now: Instant, out: list[Effect]) -> None:
         due = self._ordering.timestamp_due(now)
@@ -103,14 +120,20 @@ class Pace:
         He cannot help while this node is behind or executes. For a block that only lacks checkpoint votes he can: those
         who have not ordered it may have left the view, and learn it in the next one. But their execution may be slow.
         """
+        if self._epoch.is_over(self._checkpoints.low):
+            return 0
         if self._safety.changing:
             return int(self._view_changes.quorum_seen)
-        if self._catch_up.corroborated() > self._ordering.ordered_height:
+        if self._is_behind():
             return 0
-        is_stuck = self._leader.is_overdue and self._ordering.ordered_height < self._ordering.window_end
+        is_wanted = self._leader.is_overdue or self._epoch.is_ending(self._checkpoints.low)
+        is_stuck = is_wanted and self._ordering.ordered_height < self._ordering.window_end
         if is_stuck or self._ordering.has_unordered_work():
             return 1
         return CERTIFICATION_PATIENCE if self._checkpoints.awaits_votes else 0
+
+    def _is_behind(self) -> bool:
+        return self._catch_up.corroborated() > self._ordering.ordered_height
 
     def _has_work(self) -> bool:
         """Asking for a view is no work in itself: who asks alone is silent, and shows its view-change when asked.
@@ -118,8 +141,11 @@ class Pace:
         What was proposed in the view it has left is the work of those who have not left it.
         """
         changing = self._safety.changing
+        if self._epoch.is_over(self._checkpoints.low):
+            return False
         return (
-            (changing and (self._leader.is_overdue or self._view_changes.quorum_seen))
+            self._epoch.is_ending(self._checkpoints.low)
+            or (changing and (self._leader.is_overdue or self._view_changes.quorum_seen))
             or (self._ordering.has_ordered_work() if changing else self._ordering.has_work())
             or self._checkpoints.has_work
             or self._catch_up.is_behind

@@ -16,6 +16,7 @@ from consensus.effects import (
     ViewChangeRecord,
     VoteRecord,
 )
+from consensus.epoch import Epoch, epoch_height
 from consensus.messages import MessageType, Verified
 from consensus.ordering import Ordering
 from consensus.safety import Safety
@@ -25,6 +26,7 @@ from consensus.view_change import Plan, ViewChanges, plan_of
 def recover(
     journal: Sequence[JournalRecord],
     *,
+    epoch: Epoch,
     safety: Safety,
     ordering: Ordering,
     checkpoints: Checkpoints,
@@ -33,12 +35,15 @@ def recover(
 ) -> None:
     """Fill the parts of a fresh replica from the records, in the order of writing; any prefix of a journal will do.
 
-    Nothing is said here: `Started` repeats what was said in the current view.
+    Records of other epochs are passed over: what was said in them binds nobody in this one. Nothing is said here:
+    `Started` repeats what was said in the current view.
     """
     proposals: list[ProposalRecord] = []
     own: ViewChangeRecord | None = None
     new_view: NewViewRecord | None = None
     for record in journal:
+        if not _is_of(record, epoch):
+            continue
         safety.remember(record)
         match record:
             case VoteRecord():
@@ -64,6 +69,33 @@ def recover(
     if own is not None:
         view_changes.leave_for(safety.own_view_change(own))
     _restore_proposals(proposals, view, plan, safety, ordering)
+
+
+def records_above(journal: Sequence[JournalRecord], boundary: Height) -> tuple[JournalRecord, ...]:
+    """What a journal says of later epochs than the one that ends at `boundary`: nothing, unless blocks were lost."""
+    return tuple(record for record in journal if max(_epoch_heights(record)) > boundary)
+
+
+def _is_of(record: JournalRecord, epoch: Epoch) -> bool:
+    """It was written in this epoch; its heights were certain then, even where they are not yet again."""
+    return all(epoch.base < height <= epoch.limit(height) for height in _epoch_heights(record))
+
+
+def _epoch_heights(record: JournalRecord) -> list[Height]:
+    """The heights that decide of which epoch a record is."""
+    match record:
+        case VoteRecord(height=height):
+            return [Height(height)]
+        case ProposalRecord(proposal=proposal):
+            return [Height(proposal.height)]
+        case CertificateRecord(certificate=certificate):
+            return [Height(certificate.height)]
+        case ViewChangeRecord(message=message):
+            return [epoch_height(message.stable)]
+        case NewViewRecord(message=message):
+            return [epoch_height(entry.message.stable) for entry in message.view_changes]
+        case _:
+            assert_never(record)
 
 
 def _restore_certificate(certificate: Certificate, ordering: Ordering, checkpoints: Checkpoints) -> None:

@@ -7,7 +7,7 @@ side and the checkpoint as a second half that makes each block final.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import assert_never, cast
 
 from chain.errors import ConfigError, InvariantError
@@ -17,17 +17,20 @@ from chain.types import Digest, Height, Instant, ValidatorId, View
 from consensus.catch_up import FETCH_BLOCKS_MAX, CatchUp
 from consensus.checkpoint import Checkpoints
 from consensus.effects import Abandon, Broadcast, CancelRequests, Diverged, Effect, JournalRecord, Send
+from consensus.epoch import Epoch, belongs, epoch_height
 from consensus.events import (
     BlockFetched,
     Event,
     Executed,
     MessageReceived,
     PeerConnected,
+    PeerStatus,
     PoolDrained,
     ProposalObtained,
     ProposalPacked,
     ProposalRefused,
     Started,
+    Stored,
     Timer,
     TimerFired,
     TransactionsWaiting,
@@ -58,67 +61,69 @@ from consensus.view_change import ViewChanges, plan_of
 
 
 class Replica:
-    """One validator's PBFT. `now` is milliseconds since the epoch, by whatever clock the caller keeps."""
+    """One validator's PBFT with one validator set. `now` is milliseconds since 1970, by whatever clock the caller has.
+
+    `consensus.succession` puts one after the other where the set changes.
+    """
 
     def __init__(
         self,
         *,
         config: ReplicaConfig,
         signer: Signer,
-        validators: ValidatorSet,
         chain_id: bytes,
         window: int,
         last: tuple[Header, Certificate | None],
         journal: Sequence[JournalRecord] = (),
+        validators: ValidatorSet | None = None,
+        epoch: Epoch | None = None,
+        claims: Mapping[ValidatorId, Height] | None = None,
     ) -> None:
-        """`last` is the last block stored here (genesis has no certificate); `journal` all records since, in order."""
+        """`last` is the last block stored here (genesis has no certificate); `journal` all records since, in order.
+
+        Either `validators`, who never change, or the `epoch` that the height after `last` belongs to. `claims` are
+        blocks of which this node has heard already, and from whom.
+        """
+        if epoch is None:
+            if validators is None:
+                raise InvariantError("a replica needs a validator set or an epoch")
+            epoch = Epoch(validators)
+        validators = epoch.validators
         if signer.validator_id not in validators:
             raise ConfigError("validator key: not a member of the validator set")
         low = Height(last[0].height)
+        self._epoch = epoch
         self._validators = validators
         self._chain_id = chain_id
+        self._window = window
         self._safety = Safety(signer=signer, validators=validators, chain_id=chain_id, floor=low)
         self._ordering = Ordering(
-            safety=self._safety,
-            validators=validators,
-            chain_id=chain_id,
-            window=window,
+            safety=self._safety, epoch=epoch, chain_id=chain_id, window=window, low=low,
             timestamp_drift_ms_max=config.timestamp_drift_ms_max,
-            low=low,
-        )
+        )  # fmt: skip
         self._checkpoints = Checkpoints(
-            safety=self._safety, validators=validators, chain_id=chain_id, window=window, last=last
+            safety=self._safety, epoch=epoch, chain_id=chain_id, window=window, last=last
         )
         self._speculation = Speculation()
         self._view_changes = ViewChanges(validators)
-        self._retransmission = Retransmission(
-            safety=self._safety,
-            ordering=self._ordering,
-            checkpoints=self._checkpoints,
-            view_changes=self._view_changes,
-            interval_ms=max(1, config.retransmit_ms // 2),
-        )
         self._leader = Leader()
-        self._catch_up = CatchUp(validators)
+        self._catch_up = CatchUp(epoch)
         self._story, self._started = Story(), False
         self._diverged: Diverged | None = None
+        for peer, height in (claims or {}).items():
+            self._hear_of(peer, height)
+        self._retransmission = Retransmission(
+            epoch=epoch, safety=self._safety, ordering=self._ordering, checkpoints=self._checkpoints,
+            view_changes=self._view_changes, interval_ms=max(1, config.retransmit_ms // 2),
+        )  # fmt: skip
         self._pace = Pace(
-            config=config,
-            safety=self._safety,
-            ordering=self._ordering,
-            checkpoints=self._checkpoints,
-            view_changes=self._view_changes,
-            leader=self._leader,
-            catch_up=self._catch_up,
-        )
+            config=config, epoch=epoch, safety=self._safety, ordering=self._ordering, checkpoints=self._checkpoints,
+            view_changes=self._view_changes, leader=self._leader, catch_up=self._catch_up,
+        )  # fmt: skip
         recover(
-            journal,
-            safety=self._safety,
-            ordering=self._ordering,
-            checkpoints=self._checkpoints,
-            view_changes=self._view_changes,
-            chain_id=chain_id,
-        )
+            journal, epoch=epoch, safety=self._safety, ordering=self._ordering, checkpoints=self._checkpoints,
+            view_changes=self._view_changes, chain_id=chain_id,
+        )  # fmt: skip
 
     # --- for status, logs and tests ---
 
@@ -192,8 +197,18 @@ class Replica:
         return Phase.UNKNOWN if slot is None else slot.phase
 
     def validators_at(self, height: Height) -> ValidatorSet:
-        """Who votes for `height`. Membership is fixed in this version."""
+        """Who votes for `height`, as far as this epoch goes."""
         return self._validators
+
+    @property
+    def epoch(self) -> Epoch:
+        """Which heights its validators vote for."""
+        return self._epoch
+
+    @property
+    def claims(self) -> dict[ValidatorId, Height]:
+        """Blocks that others claim to have and that are not certified here."""
+        return self._catch_up.claims
 
     def story(self, height: Height) -> list[tuple[Instant, str]]:
         """What this replica remembers of a height, oldest first; bounded, for debugging."""
@@ -232,17 +247,21 @@ class Replica:
                 self._ordering.on_obtained(digest, proposal, now, out)
             case ProposalRefused(height=height, digest=digest):
                 self._ordering.on_refused(height, digest)
-            case Executed(header=header):
-                self._checkpoints.on_executed(header, out)
+            case Executed():
+                self._on_executed(event, now, out)
             case BlockFetched():
                 self._on_fetched(event)
-            case TransactionsWaiting(overdue=overdue):
-                self._leader.on_waiting(overdue=overdue)
+            case TransactionsWaiting(overdue=overdue, oldest=oldest):
+                self._leader.on_waiting(overdue=overdue, oldest=oldest, now=now)
             case PoolDrained():
                 self._leader.on_drained()
             case PeerConnected(peer=peer):
-                if peer in self._validators and peer != self._safety.id:
+                if peer != self._safety.id:
                     out.append(Send(to=ValidatorId(peer), message=self._retransmission.status()))
+            case PeerStatus(peer=peer, certified=certified):
+                self._on_peer_status(ValidatorId(peer), certified, now, out)
+            case Stored():
+                pass  # what follows from it is the succession's business
             case _:
                 assert_never(event)
 
@@ -258,7 +277,11 @@ class Replica:
         out.append(Broadcast(message=self._retransmission.status()))
 
     def _on_message(self, received: Verified[Message], now: Instant, out: list[Effect]) -> None:
-        if received.sender == self._safety.id or received.sender not in self._validators:
+        if received.sender == self._safety.id:
+            if not self._safety.may_have_said(received):
+                report(out, received, reason=FaultReason.OWN_KEY_ELSEWHERE)
+            return
+        if received.sender not in self._validators:
             return
         match received.message:
             case PrePrepare():
@@ -292,6 +315,24 @@ class Replica:
             return
         self._ordering.propose(event.proposal, now, out)
 
+    def _on_executed(self, event: Executed, now: Instant, out: list[Effect]) -> None:
+        self._checkpoints.on_executed(event.header, out)
+        if event.validators is not None:
+            boundary = Height(event.header.height + self._window)
+            self._epoch.close(boundary)
+            self._checkpoints.cut(boundary)
+        self._ordering.reach(now, out)
+
+    def _on_peer_status(self, peer: ValidatorId, certified: Height, now: Instant, out: list[Effect]) -> None:
+        self._hear_of(peer, certified)
+        for message in self._retransmission.answer_stranger(peer, certified, now):
+            out.append(Send(to=peer, message=message))
+
+    def _hear_of(self, peer: ValidatorId, height: Height) -> None:
+        if height > self._checkpoints.low:
+            note = self._catch_up.note if peer in self._validators else self._catch_up.note_stranger
+            note(peer, height)
+
     def _on_fetched(self, block: BlockFetched) -> None:
         height = Height(block.header.height)
         if height > self._checkpoints.low + FETCH_BLOCKS_MAX:
@@ -310,6 +351,8 @@ class Replica:
         stable = received.message.stable
         if stable is not None and stable.height > self._checkpoints.low:
             self._catch_up.note(received.sender, stable.height)
+        if not self._epoch.holds(epoch_height(stable)):
+            return  # of another epoch, or it may be: there is nothing to join
         if received.message.view > self._ordering.view and self._view_changes.add(received):
             self._consider_views(now, out)
 
@@ -328,7 +371,7 @@ class Replica:
 
     def _leave_for(self, view: View, out: list[Effect]) -> None:
         """Ask for `view` and stop voting in the lower ones."""
-        if view > VIEW_MAX:
+        if view > VIEW_MAX or self._epoch.is_over(self._checkpoints.low):
             return
         self._cancel_requests(out)
         stable = self._checkpoints.stable
@@ -342,6 +385,8 @@ class Replica:
     def _on_new_view(self, received: Verified[NewView], now: Instant, out: list[Effect]) -> None:
         """Enter any view above ours that its certificate proves; there is no way back below the one asked for."""
         view = View(received.message.view)
+        if not belongs([entry.message for entry in received.message.view_changes], self._epoch):
+            return  # views begin at 0 in each epoch: what begins one in another epoch begins nothing in this one
         if received.sender != self._validators.leader(view):
             report(out, received, reason=FaultReason.NOT_LEADER)
             return
@@ -357,6 +402,7 @@ class Replica:
         self._cancel_requests(out)
         self._safety.enter(new_view, out)
         self._view_changes.enter(new_view)
+        self._leader.on_entered(now)
         self._pace.timers.disarm(Timer.VIEW, out)
         for entry in new_view.message.view_changes:
             if entry.message.stable is not None and entry.message.stable.height > self._checkpoints.low:
@@ -423,6 +469,8 @@ class Replica:
     def _execute(self, out: list[Effect]) -> None:
         while True:
             height = Height(self._checkpoints.issued + 1)
+            if height > self._epoch.end:
+                return  # who votes for it is not known before more is executed
             ordered = self._checkpoints.fetched_proposal(height) or self._ordering.ordered_proposal(height)
             if ordered is None:
                 return
@@ -440,17 +488,23 @@ class Replica:
             height = Height(height + 1)
 
     def _request_proposal(self, out: list[Effect]) -> None:
-        if not self._leader.is_ready or not self.is_leader:
+        may_be_empty = self._epoch.is_ending(self._checkpoints.low)
+        if not self._leader.wants(may_be_empty=may_be_empty) or not self.is_leader:
             return
         height = self._ordering.next_height()
         if height <= self._ordering.window_end and self._ordering.knows_reproposals():
-            self._leader.request(view=self._safety.view, height=height, out=out)
+            self._leader.request(view=self._safety.view, height=height, may_be_empty=may_be_empty, out=out)
+
+    def end(self) -> list[Effect]:
+        """The epoch is over and its last block stored: what is still open is void. It is not to be stepped any more."""
+        out: list[Effect] = [CancelRequests()]
+        self._pace.timers.disarm_all(out)
+        return out
 
     def _halt(self, divergence: Divergence, out: list[Effect]) -> None:
         """Stop for good: this node and a quorum do not agree, and going on could only make it worse."""
         self._cancel_requests(out)
-        for timer in self._pace.timers.armed:
-            self._pace.timers.disarm(timer, out)
+        self._pace.timers.disarm_all(out)
         self._diverged = Diverged(
             height=divergence.height, own=divergence.own, certified=divergence.certified, reason=divergence.reason
         )

@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
-from chain.types import Instant, ValidatorId
+from typing import Final
+
+from chain.types import Height, Instant, ValidatorId
 from consensus.checkpoint import Checkpoints
+from consensus.epoch import Epoch
 from consensus.messages import Message, Status, Verified
 from consensus.ordering import Ordering
 from consensus.safety import Safety
 from consensus.view_change import ViewChanges
+
+ANSWERED_MAX: Final = 256  # peers of which it is known when they were answered
+
+
+class Answered:
+    """When each peer's status was answered last: not too often, and of a bounded number of peers."""
+
+    def __init__(self, *, interval_ms: int) -> None:
+        self._interval_ms = interval_ms
+        self._at: dict[ValidatorId, Instant] = {}
+
+    def may_answer(self, peer: ValidatorId, now: Instant) -> bool:
+        """It was not answered a moment ago; now it is."""
+        if 0 <= now - self._at.get(peer, Instant(-self._interval_ms)) < self._interval_ms:
+            return False
+        self._at.pop(peer, None)
+        while len(self._at) >= ANSWERED_MAX:
+            del self._at[next(iter(self._at))]
+        self._at[peer] = now
+        return True
 
 
 class Retransmission:
@@ -16,18 +39,19 @@ class Retransmission:
     def __init__(
         self,
         *,
+        epoch: Epoch,
         safety: Safety,
         ordering: Ordering,
         checkpoints: Checkpoints,
         view_changes: ViewChanges,
         interval_ms: int,
     ) -> None:
+        self._epoch = epoch
         self._safety = safety
         self._ordering = ordering
         self._checkpoints = checkpoints
         self._view_changes = view_changes
-        self._interval_ms = interval_ms
-        self._answered_at: dict[ValidatorId, Instant] = {}
+        self._answered = Answered(interval_ms=interval_ms)
 
     def status(self) -> Verified[Status]:
         return self._safety.status(certified=self._checkpoints.low, ordered=self._ordering.ordered_height)
@@ -47,9 +71,10 @@ class Retransmission:
         for ever.
         """
         sender, theirs = received.sender, received.message
-        if 0 <= now - self._answered_at.get(sender, Instant(-self._interval_ms)) < self._interval_ms:
+        if not self._answered.may_answer(sender, now):
             return []
-        self._answered_at[sender] = now
+        if not self._epoch.holds(theirs.certified + 1):  # votes and views there are none of this epoch's
+            return [self.status()] if theirs.certified < self._checkpoints.low else []
         messages: list[Verified[Message]] = []
         new_view = self._view_changes.new_view
         if new_view is not None and _waits_for(theirs, new_view.message.view):
@@ -63,6 +88,11 @@ class Retransmission:
         if theirs.certified < self._checkpoints.low:
             messages.append(self.status())
         return messages
+
+    def answer_stranger(self, peer: ValidatorId, certified: Height, now: Instant) -> list[Verified[Message]]:
+        """Who does not vote in this epoch can use nothing but the news that there are more blocks."""
+        is_behind = certified < self._checkpoints.low
+        return [self.status()] if is_behind and self._answered.may_answer(peer, now) else []
 
 
 def _waits_for(theirs: Status, view: int) -> bool:

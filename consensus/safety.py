@@ -6,7 +6,7 @@ another `Persist`; one that contradicts is our bug and raises `InvariantError`.
 
 from __future__ import annotations
 
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, assert_never
 
 from chain.errors import InvariantError
 from chain.model.block import Certificate, Proposal
@@ -107,6 +107,34 @@ class Safety:
 
     def said_checkpoint(self, height: Height) -> Digest | None:
         return self._checkpoints.get(height)
+
+    def may_have_said(self, received: Verified[Message]) -> bool:
+        """False: this message bears our signature and we have not sent it, so another process has our key.
+
+        True proves nothing: what was said at or below `floor`, or in a lower view than the last vote, is forgotten.
+        """
+        match received.message:
+            case PrePrepare(view=view, proposal=proposal):
+                digest = subject(received.message).digest if received.digest is None else received.digest
+                return self._may_have_voted(self._proposals, View(view), Height(proposal.height), digest)
+            case Prepare(view=view, height=height, digest=digest):
+                return self._may_have_voted(self._prepares, View(view), Height(height), Digest(digest))
+            case Commit(view=view, height=height, digest=digest):
+                return self._may_have_voted(self._commits, View(view), Height(height), Digest(digest))
+            case Checkpoint(height=height, digest=digest):
+                return height <= self.floor or self._checkpoints.get(Height(height)) == digest
+            case ViewChange(view=view) | NewView(view=view):
+                return view <= self.view
+            case Status():
+                return True
+            case _:
+                assert_never(received.message)
+
+    def _may_have_voted(
+        self, table: dict[Height, tuple[View, Digest]], view: View, height: Height, digest: Digest
+    ) -> bool:
+        said = table.get(height)
+        return height <= self.floor or (said is not None and (view < said[0] or said == (view, digest)))
 
     def forget(self, floor: Height, stable: Certificate | None) -> None:
         """Block `floor` is certified and executed here: no vote at or below it is given any more."""

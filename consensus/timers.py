@@ -53,6 +53,10 @@ class Timers:
         if self._deadlines.pop(timer, None) is not None:
             out.append(CancelTimer(timer=timer))
 
+    def disarm_all(self, out: list[Effect]) -> None:
+        for timer in self.armed:
+            self.disarm(timer, out)
+
     def fire(self, timer: Timer, now: Instant, out: list[Effect]) -> bool:
         """Take in that the driver's timer went off. False: it was cancelled meanwhile, or replaced by a later one.
 

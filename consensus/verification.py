@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final, TypeAlias, assert_never
 
-from chain.errors import PeerFault
+from chain.errors import HeadraceError, InvariantError, PeerFault
 from chain.model.block import Certificate, check_proposal_shape
 from chain.model.validators import ValidatorSet
 from chain.types import DIGEST_BYTES, SIGNATURE_BYTES, Digest, Height, ValidatorId, View
+from consensus.epoch import Epoch, epoch_height
 from consensus.messages import (
     VIEW_MAX,
     Checkpoint,
@@ -39,6 +40,17 @@ SignatureItem: TypeAlias = tuple[bytes, bytes, bytes]  # Ed25519 public key, mes
 VerifySignature: TypeAlias = Callable[[bytes, bytes, bytes], bool]
 
 
+class OtherEpoch(HeadraceError):
+    """A message of an earlier or later epoch, or of one that is not known here yet: nobody's fault, and dropped.
+
+    `certified` is the block that its sender claims to have, if it says so. Its signature has not been checked.
+    """
+
+    def __init__(self, certified: Height | None) -> None:
+        super().__init__("other_epoch: its sender votes, or voted, with other validators")
+        self.certified = certified
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Examined:
     """A message in which only the signatures are still to be checked: all of `items`, without exception."""
@@ -56,17 +68,19 @@ class Examined:
 def verify(
     signed: Signed[Message],
     *,
-    validators: ValidatorSet,
+    validators: ValidatorSet | None = None,
     chain_id: bytes,
     verify_signature: VerifySignature,
     window: int = WINDOW_MAX,
+    epoch: Epoch | None = None,
 ) -> Verified[Message]:
-    """Check everything about `signed` that does not depend on the replica's state.
+    """Check everything about `signed` that does not depend on the replica's state but for its epoch.
 
     Raises:
         PeerFault: whatever is wrong with it; the text begins with a snake_case reason.
+        OtherEpoch: it cannot be judged by this epoch's validators.
     """
-    examined = examine(signed, validators=validators, chain_id=chain_id, window=window)
+    examined = examine(signed, validators=validators, epoch=epoch, chain_id=chain_id, window=window)
     _check_items(examined.items, verify_signature)
     return examined.verified()
 
@@ -79,14 +93,24 @@ def verification_items(
 
 
 def examine(
-    signed: Signed[Message], *, validators: ValidatorSet, chain_id: bytes, window: int = WINDOW_MAX
+    signed: Signed[Message],
+    *,
+    validators: ValidatorSet | None = None,
+    epoch: Epoch | None = None,
+    chain_id: bytes,
+    window: int = WINDOW_MAX,
 ) -> Examined:
-    """All checks of `verify` except the signatures.
+    """All checks of `verify` except the signatures. Either `validators`, who never change, or the receiver's `epoch`.
 
     Raises:
         PeerFault: unknown sender, a field out of range, a nested part that does not hold.
+        OtherEpoch: it cannot be judged by this epoch's validators.
     """
-    examination = _Examination(validators=validators, chain_id=chain_id, window=window)
+    if epoch is None:
+        if validators is None:
+            raise InvariantError("a message is examined against a validator set or an epoch")
+        epoch = Epoch(validators)
+    examination = _Examination(epoch=epoch, chain_id=chain_id, window=window)
     digest = examination.message(signed.sender, signed.message, signed.signature)
     return Examined(signed=signed, digest=digest, items=tuple(dict.fromkeys(examination.items)))
 
@@ -99,8 +123,8 @@ def certificate_items(
     Raises:
         PeerFault: another kind, a field out of range, signers not distinct and ascending members, less than a quorum.
     """
-    examination = _Examination(validators=validators, chain_id=chain_id, window=WINDOW_MAX)
-    examination.certificate(certificate, kind)
+    examination = _Examination(epoch=Epoch(validators), chain_id=chain_id, window=WINDOW_MAX)
+    examination.certificate(certificate, kind, validators)
     return tuple(examination.items)
 
 
@@ -135,21 +159,42 @@ def _require(condition: bool, reason: str, detail: str) -> None:
 class _Examination:
     """One pass over a message; collects the signatures it meets."""
 
-    def __init__(self, *, validators: ValidatorSet, chain_id: bytes, window: int) -> None:
-        self._validators = validators
+    def __init__(self, *, epoch: Epoch, chain_id: bytes, window: int) -> None:
+        self._epoch = epoch
+        self._validators: ValidatorSet = epoch.validators
         self._chain_id = chain_id
         self._window = window
         self.items: list[SignatureItem] = []
 
     def message(self, sender: ValidatorId, message: Message, signature: bytes) -> Digest:
+        heights = _epoch_heights(message)
+        self._place(message, heights)
         member = self._validators.get(sender)
         if member is None:
+            is_later = any(height > self._epoch.end for height in heights)
+            if is_later or (isinstance(message, Status) and not self._epoch.is_fixed):
+                raise OtherEpoch(_claim(message))  # a validator of an epoch to come, or one who only follows
             raise PeerFault("unknown_sender: not a member of the validator set")
         _require(len(signature) == SIGNATURE_BYTES, "bad_signature", f"{len(signature)} bytes")
         self._shape(sender, message)
         covered = subject(message)
         self.items.append((member.public_key, covered.signing_bytes(self._chain_id), signature))
         return covered.digest
+
+    def _place(self, message: Message, heights: tuple[int, ...]) -> None:
+        """Votes are for a height; what is said about views is said in the epoch above the stable certificate.
+
+        A vote above what is certain may turn out to be this epoch's. What nests certificates cannot be checked by then.
+        """
+        past = [1 <= height <= self._epoch.base for height in heights]
+        if past and all(past):
+            raise OtherEpoch(None)
+        _require(not any(past), "bad_new_view", "view-changes of two epochs")
+        is_later = any(height > self._epoch.end for height in heights)
+        if is_later and isinstance(message, ViewChange | NewView):
+            raise OtherEpoch(None)
+        if self._epoch.boundary is not None and is_later and not isinstance(message, Checkpoint):
+            raise OtherEpoch(None)
 
     def _shape(self, sender: ValidatorId, message: Message) -> None:
         match message:
@@ -183,13 +228,16 @@ class _Examination:
     def _pre_prepare(self, sender: ValidatorId, message: PrePrepare) -> None:
         proposal = message.proposal
         self._view(message.view, lowest=0)
+        if proposal.height > self._epoch.end and self._validators.leader(View(message.view)) != sender:
+            raise OtherEpoch(None)
         self._leads(sender, message.view)
         _require(check_proposal_shape(proposal), "bad_proposal", "a field has the wrong length or range")
         _require(proposal.height >= 1, "bad_height", f"{proposal.height}, must be 1..{HEIGHT_MAX}")
         _require(proposal.chain_id == self._chain_id, "wrong_chain", "the proposal is for another chain")
         _require(proposal.proposer == sender, "bad_proposer", "a fresh proposal names its leader")
 
-    def certificate(self, certificate: Certificate, kind: MessageType) -> None:
+    def certificate(self, certificate: Certificate, kind: MessageType, validators: ValidatorSet) -> None:
+        """Of `validators`. A block's certificate has view 0."""
         _require(certificate.kind == kind, "bad_certificate", f"kind {certificate.kind}, must be {int(kind)}")
         self._view(certificate.view, lowest=0)
         _require(kind != MessageType.CHECKPOINT or certificate.view == 0, "bad_certificate", "a block's view is 0")
@@ -208,25 +256,31 @@ class _Examination:
             digest=certificate.digest,
         )
         for entry in certificate.signatures:
-            member = self._validators.get(ValidatorId(entry.validator))
+            member = validators.get(ValidatorId(entry.validator))
             if member is None:
                 raise PeerFault("bad_certificate: signed by a stranger")
             _require(len(entry.signature) == SIGNATURE_BYTES, "bad_signature", f"{len(entry.signature)} bytes")
             self.items.append((member.public_key, message, entry.signature))
-        _require(self._validators.is_quorum(signers), "bad_certificate", "less than a quorum")
+        _require(validators.is_quorum(signers), "bad_certificate", "less than a quorum")
 
     def _view_change(self, message: ViewChange) -> None:
         self._view(message.view, lowest=1)
         height = 0
         if message.stable is not None:
-            self.certificate(message.stable, MessageType.CHECKPOINT)
             height = message.stable.height
+            self.certificate(message.stable, MessageType.CHECKPOINT, self._certifiers(height))
         last = height + self._window
         for certificate in message.prepared:
             _require(height < certificate.height <= last, "bad_view_change", "prepared heights ascend in the window")
             _require(certificate.view < message.view, "bad_view_change", "prepared in a view not yet left")
-            self.certificate(certificate, MessageType.PREPARE)
+            _require(certificate.height <= self._epoch.limit(certificate.height), "bad_view_change", "of two epochs")
+            self.certificate(certificate, MessageType.PREPARE, self._validators)
             height = certificate.height
+
+    def _certifiers(self, height: int) -> ValidatorSet:
+        """Who certified the stable block: the base is the last block of the epoch before."""
+        previous = self._epoch.previous
+        return previous if previous is not None and height == self._epoch.base else self._validators
 
     def _new_view(self, sender: ValidatorId, message: NewView) -> None:
         self._view(message.view, lowest=1)
@@ -241,3 +295,28 @@ class _Examination:
             _require(entry.message.view == message.view, "bad_new_view", "a view-change for another view")
             self.message(ValidatorId(entry.sender), entry.message, entry.signature)
         _require(self._validators.is_quorum(senders), "bad_new_view", "less than a quorum of view-changes")
+
+
+def _epoch_heights(message: Message) -> tuple[int, ...]:
+    """The heights that decide which epoch a message belongs to. A status belongs to none."""
+    match message:
+        case PrePrepare(proposal=proposal):
+            return (proposal.height,)
+        case Prepare(height=height) | Commit(height=height) | Checkpoint(height=height):
+            return (height,)
+        case ViewChange(stable=stable):
+            return (epoch_height(stable),)
+        case NewView(view_changes=changes):
+            return tuple(epoch_height(change.message.stable) for change in changes)
+        case Status():
+            return ()
+        case _:
+            assert_never(message)
+
+
+def _claim(message: Message) -> Height | None:
+    match message:
+        case Status(certified=height) | Checkpoint(height=height):
+            return Height(height) if 0 <= height <= HEIGHT_MAX else None
+        case _:
+            return None

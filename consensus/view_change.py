@@ -35,6 +35,11 @@ class Plan:
     def first_fresh(self) -> Height:
         return Height(max(self.reproposals, default=self.low) + 1)
 
+    def up_to(self, boundary: Height) -> Plan:
+        """Without what lies above the last height of the epoch."""
+        kept = {height: reproposal for height, reproposal in self.reproposals.items() if height <= boundary}
+        return self if len(kept) == len(self.reproposals) else Plan(low=self.low, reproposals=kept)
+
 
 def plan_of(view_changes: Iterable[ViewChange], *, chain_id: bytes) -> Plan:
     """The plan of a new view: from the highest stable certificate up, each height's prepared certificate of the

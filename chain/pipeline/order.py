@@ -15,12 +15,11 @@ from typing import Protocol, assert_never
 
 from chain.errors import BadInput, PeerFault
 from chain.model.block import Header, Proposal, proposal_digest
-from chain.model.validators import ValidatorSet
 from chain.pipeline.bodies import Bodies, LiveProposal
 from chain.pipeline.pack import PackRequest
 from chain.pipeline.spans import CpuMeter, Spans
-from chain.types import MESSAGE_BYTES_MAX, Digest, Height, Instant, ValidatorId, View
-from consensus import Examined, Replica, decode_signed, encode_signed, examine
+from chain.types import MESSAGE_BYTES_MAX, Digest, Height, Instant, ValidatorId
+from consensus import Examined, OtherEpoch, Replica, Succession, decode_signed, encode_signed, examine
 from consensus.effects import (
     Abandon,
     Broadcast,
@@ -44,7 +43,7 @@ from consensus.effects import (
     Store,
     VoteRecord,
 )
-from consensus.events import Event, MessageReceived, Timer, TimerFired
+from consensus.events import Event, MessageReceived, PeerStatus, Stored, Timer, TimerFired
 from consensus.messages import Checkpoint, MessageType, Status
 
 SCHEME_ED25519 = 1
@@ -77,7 +76,7 @@ class Neighbours(Protocol):
 
     def request_proposal(self, request: PackRequest) -> None: ...
 
-    def cancel_requests(self, view: View) -> None: ...
+    def cancel_requests(self) -> None: ...
 
     def obtain(self, effect: ObtainProposal) -> None: ...
 
@@ -102,8 +101,7 @@ class ConsensusStage:
     def __init__(
         self,
         *,
-        replica: Replica,
-        validators: ValidatorSet,
+        replica: Succession | Replica,
         chain_id: Digest,
         window: int,
         verifier: BatchVerifier,
@@ -117,7 +115,6 @@ class ConsensusStage:
         now: Callable[[], Instant],
     ) -> None:
         self.replica = replica
-        self._validators = validators
         self._chain_id = chain_id
         self._window = window
         self._verifier = verifier
@@ -169,6 +166,10 @@ class ConsensusStage:
             self._outbox.extend(effects)
             self._outbox_there.set()
 
+    def on_stored(self, height: Height) -> None:
+        """Blocks up to `height` are durable: an epoch may be over."""
+        self.post(Stored(height=height))
+
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._take_in(), name="consensus-frames")
@@ -207,18 +208,24 @@ class ConsensusStage:
         return round_
 
     def _examine(self, frames: Sequence[tuple[ValidatorId, bytes]]) -> list[tuple[ValidatorId, Examined]]:
-        """Everything about the messages but their signatures."""
+        """Everything about the messages but their signatures, as the present epoch has it."""
         examined: list[tuple[ValidatorId, Examined]] = []
+        heard: list[PeerStatus] = []
         with self._cpu.measure("consensus"):
             for peer, frame in frames:
                 try:
                     signed = decode_signed(frame)
                     message = examine(
-                        signed, validators=self._validators, chain_id=self._chain_id, window=self._window
+                        signed, epoch=self.replica.epoch, chain_id=self._chain_id, window=self._window
                     )
                     examined.append((peer, message))
+                except OtherEpoch as other:
+                    if other.certified is not None and signed.sender == peer:  # the connection vouches for the name
+                        heard.append(PeerStatus(peer=peer, certified=other.certified))
                 except (BadInput, PeerFault) as error:
                     self._fault(peer, str(error))
+        for event in heard:
+            self.post(event)
         return examined
 
     def _hear(self, message: Examined) -> None:
@@ -281,10 +288,10 @@ class ConsensusStage:
                 handle = self._timers.pop(timer, None)
                 if handle is not None:
                     handle.cancel()
-            case RequestProposal(view=view, height=height):
-                self._neighbours.request_proposal(PackRequest(view, height))
+            case RequestProposal(view=view, height=height, may_be_empty=may_be_empty):
+                self._neighbours.request_proposal(PackRequest(view, height, may_be_empty))
             case CancelRequests():
-                self._neighbours.cancel_requests(self.replica.view)
+                self._neighbours.cancel_requests()
             case ObtainProposal():
                 self._neighbours.obtain(effect)
             case Abandon(digest=digest):

@@ -1,1 +1,1 @@
-"""The simulator: the consensus core of several nodes under a virtual clock, with seeded faults, checked after every step."""
+"""The simulators: consensus cores, or whole nodes, under a virtual clock; seeded faults, checked after every step."""

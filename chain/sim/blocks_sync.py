@@ -32,6 +32,8 @@ class BlockFetcher:
         self._turn = 0  # whose turn among the sources
         self._fruitless = 0
         self._running = False
+        self._held: list[tuple[Proposal, Header, Certificate]] = []  # of the last answer, not given to the core yet
+        self._waits = False  # for the core to take them
 
     def start(self, request: FetchBlocks) -> None:
         self._next = max(self._next, request.first)
@@ -62,21 +64,34 @@ class BlockFetcher:
         node.world.network.request(node.slot, peer.slot, compute, node.while_alive(self._answered))
 
     def _answered(self, data: bytes | None) -> None:
+        if data is None:
+            self._node.later(RETRY_MS, self._ask)
+            return
+        self._held = list(decode(BlockAnswer, data).blocks)
+        self._waits = True
+        self.progressed()
+
+    def progressed(self) -> None:
+        """Blocks go to the core as soon as it is known who certifies them, which more execution may tell."""
         node = self._node
-        if data is not None:
-            for proposal, header, certificate in decode(BlockAnswer, data).blocks:
-                if header.height == self._next and self._genuine(proposal, header, certificate):
-                    self._fruitless = 0
-                    self._next += 1
-                    node.pool.known.update(proposal.transaction_hashes())
-                    node.obtained[proposal_digest(proposal)] = proposal
-                    node.step(BlockFetched(proposal=proposal, header=header, certificate=certificate))
-        node.later(1 if data is not None else RETRY_MS, self._ask)
+        while self._waits and self._held and self._held[0][1].height <= node.replica.epoch.end:
+            proposal, header, certificate = self._held.pop(0)
+            if header.height == self._next and self._genuine(proposal, header, certificate):
+                self._fruitless = 0
+                self._next += 1
+                node.pool.known.update(proposal.transaction_hashes())
+                node.obtained[proposal_digest(proposal)] = proposal
+                node.step(BlockFetched(proposal=proposal, header=header, certificate=certificate))
+        if self._waits and not self._held:
+            self._waits = False
+            node.later(1, self._ask)
 
     def _genuine(self, proposal: Proposal, header: Header, certificate: Certificate) -> bool:
         return (
             header.proposal_digest == proposal_digest(proposal)
             and certificate.height == header.height
             and certificate.digest == header_hash(header)
-            and self._node.world.core.certificate_holds(certificate)
+            and self._node.world.core.certificate_holds(
+                certificate, self._node.members.schedule.at(header.height)
+            )
         )

@@ -9,10 +9,11 @@ from collections.abc import Callable, Sequence
 
 from chain.codec import encode, tagged_digest
 from chain.model.block import Certificate, Header, Proposal, header_hash, proposal_digest
-from chain.model.validators import ValidatorSet
+from chain.model.validators import ValidatorSchedule
 from chain.sim.disk import Journal
 from chain.sim.executor import SerialReference
 from chain.sim.keys import verify_signature
+from chain.sim.members import SimMembers
 from chain.types import Digest, Height, ValidatorId, View
 from consensus.messages import (
     Checkpoint,
@@ -51,7 +52,8 @@ class NodeHistory:
     def __init__(self) -> None:
         self.said: dict[tuple[int, int, int], bytes] = {}  # (type, view, height) -> digest
         self.commits: dict[int, tuple[int, bytes]] = {}  # height -> (view, digest) of the latest commit sent
-        self.left_below = 0  # it has said that it left all views below this one
+        self.left_below: dict[int, int] = {}  # by epoch: it has said that it left all views below this one
+        self.refused: set[tuple[int, int, bytes]] = set()  # (view, height, digest) it must not prepare
         self.executed: dict[int, bytes] = {}  # height -> proposal digest
         self.next_execute = 1
         self.next_store = 1
@@ -62,15 +64,19 @@ class NodeHistory:
 class Checkers:
     """One for a whole run."""
 
-    def __init__(self, *, validators: ValidatorSet, chain_id: Digest, genesis: Header) -> None:
-        self._validators = validators
+    def __init__(self, *, members: SimMembers, chain_id: Digest, genesis: Header) -> None:
         self._chain_id = chain_id
         self._histories: dict[ValidatorId, NodeHistory] = {}
-        self._reference = SerialReference(genesis)
+        self._reference = SerialReference(genesis, members)
         self.blocks: dict[int, bytes] = {}  # height -> header hash, the first stored anywhere
         self.ordered: dict[int, bytes] = {}  # height -> proposal digest, the first executed anywhere
         self.proposed: set[bytes] = set()  # transactions a client submitted
         self.seen: dict[bytes, int] = {}  # transaction -> height at which it was executed
+
+    @property
+    def schedule(self) -> ValidatorSchedule:
+        """The sets, as executing one ordered height after the other gives them."""
+        return self._reference.members.schedule
 
     def history(self, node: ValidatorId) -> NodeHistory:
         return self._histories.setdefault(node, NodeHistory())
@@ -85,19 +91,25 @@ class Checkers:
 
     # --- votes ---
 
-    def on_send(self, node: ValidatorId, message: Message, journal: Journal, *, window: int) -> None:
-        """A message of its own leaves an honest node."""
+    def on_refused(self, node: ValidatorId, *, view: int, height: int, digest: bytes) -> None:
+        """An honest node has found that it must not vote for a fresh proposal of this view."""
+        self.history(node).refused.add((view, height, digest))
+
+    def on_send(self, node: ValidatorId, message: Message, journal: Journal, *, window: int, stored: int) -> None:
+        """A message of its own leaves an honest node that has stored blocks up to `stored`."""
         match message:
             case PrePrepare():
                 digest = proposal_digest(message.proposal)
                 key = (MessageType.PRE_PREPARE, message.view, message.proposal.height)
-                self._check_view(node, message.view, "pre-prepare")
+                self._check_view(node, message.view, key[2], "pre-prepare")
                 self._durable((message.view, message.proposal.height, digest) in journal.proposal_keys, node, key)
             case Prepare() | Commit():
                 digest = Digest(message.digest)
                 kind = MessageType.PREPARE if isinstance(message, Prepare) else MessageType.COMMIT
                 key = (kind, message.view, message.height)
-                self._check_view(node, message.view, kind.name.lower())
+                self._check_view(node, message.view, key[2], kind.name.lower())
+                if kind is MessageType.PREPARE and (message.view, message.height, digest) in self.history(node).refused:
+                    raise Violation("refused", f"{short(node)} prepares h{message.height}, which it has refused")
                 self._durable((kind, message.view, message.height, digest) in journal.vote_keys, node, key)
                 if isinstance(message, Commit):
                     self._remember_commit(node, message)
@@ -108,20 +120,34 @@ class Checkers:
                 self.check_checkpoint(node, message.height, digest)
             case ViewChange():
                 digest = tagged_digest(TAG_SEEN, encode(message))
-                key = (MessageType.VIEW_CHANGE, message.view, 0)
+                key = (MessageType.VIEW_CHANGE, message.view, self._base_of(message))
                 self._durable(encode(message) in journal.view_messages, node, key)
                 self._check_view_change(node, message)
             case NewView():
                 digest = tagged_digest(TAG_SEEN, encode(message))
-                key = (MessageType.NEW_VIEW, message.view, 0)
+                key = (MessageType.NEW_VIEW, message.view, self._base_of(message.view_changes[0].message))
                 self._durable(encode(message) in journal.view_messages, node, key)
             case Status():
                 return
+        at = key[2] + 1 if isinstance(message, ViewChange | NewView) else key[2]
+        self._check_epoch(node, at, type(message).__name__, stored=stored)
         self._no_contradiction(node, key, digest)
         if key[2] > self.history(node).certified + window:
             raise Violation(
                 "window", f"{short(node)} votes at h{key[2]} with h{self.history(node).certified} certified"
             )
+
+    def _base_of(self, message: ViewChange) -> int:
+        """The base of the epoch that a view-change belongs to."""
+        stable = 0 if message.stable is None else message.stable.height
+        return self.schedule.base(stable + 1)
+
+    def _check_epoch(self, node: ValidatorId, height: int, what: str, *, stored: int) -> None:
+        """Whoever votes for a height is in its set, and has stored the last block of the epoch before."""
+        if node not in self.schedule.at(height):
+            raise Violation("one_set", f"{short(node)}: {what} h{height}, whose validators it is none of")
+        if self.schedule.base(height) > stored:
+            raise Violation("barrier", f"{short(node)}: {what} h{height} with h{stored} stored")
 
     def on_heard(self, sender: ValidatorId, message: Message, journal_of: JournalOf) -> None:
         """A message has been found genuine: if its sender is honest, the sender must have meant exactly this."""
@@ -143,7 +169,11 @@ class Checkers:
             if change.message.view != message.view:
                 raise Violation("new_view", f"a view-change for v{change.message.view} stands for v{message.view}")
             self.on_heard(ValidatorId(change.sender), change.message, journal_of)
-        if not self._validators.is_quorum(ValidatorId(change.sender) for change in message.view_changes):
+        bases = {self._base_of(change.message) for change in message.view_changes}
+        if len(bases) != 1:
+            raise Violation("new_view", f"v{message.view} begins with view-changes of {len(bases)} epochs")
+        senders = [ValidatorId(change.sender) for change in message.view_changes]
+        if not self.schedule.at(bases.pop() + 1).is_quorum(senders):
             raise Violation("new_view", f"v{message.view} begins without a quorum")
 
     def _check_genuine(self, sender: ValidatorId, message: Message, journal: Journal) -> None:
@@ -179,8 +209,8 @@ class Checkers:
             name = MessageType(kind).name.lower()
             raise Violation("durable_before_visible", f"{short(node)}: {name} v{view} h{height} is not in its journal")
 
-    def _check_view(self, node: ValidatorId, view: int, what: str) -> None:
-        left_below = self.history(node).left_below
+    def _check_view(self, node: ValidatorId, view: int, height: int, what: str) -> None:
+        left_below = self.history(node).left_below.get(self.schedule.base(height), 0)
         if view < left_below:
             raise Violation("left_views_stay_left", f"{short(node)}: {what} in v{view} after view-change v{left_below}")
 
@@ -192,7 +222,8 @@ class Checkers:
     def _check_view_change(self, node: ValidatorId, message: ViewChange) -> None:
         """A commit vote claims a prepared certificate; leaving the view, the node must hand it on."""
         history = self.history(node)
-        history.left_below = max(history.left_below, message.view)
+        base = self._base_of(message)
+        history.left_below[base] = max(history.left_below.get(base, 0), message.view)
         stable = message.stable.height if message.stable is not None else 0
         prepared = {certificate.height: certificate for certificate in message.prepared}
         for height, (view, digest) in sorted(history.commits.items()):
@@ -269,10 +300,12 @@ class Checkers:
         weights = {
             member.id: member.weight
             for vote in certificate.signatures
-            for member in self._validators.members
+            for member in self.schedule.at(header.height).members
             if member.id == vote.validator and verify_signature(member.public_key, message, vote.signature)
         }
-        total = sum(member.weight for member in self._validators.members)
+        total = sum(member.weight for member in self.schedule.at(header.height).members)
+        if header.validator_set_hash != self.schedule.at(header.height).digest:
+            raise Violation("one_set", f"h{header.height} names another validator set than it has")
         if 3 * sum(weights.values()) < 2 * total + 1:
             raise Violation("certificate", f"h{header.height}: {len(weights)} distinct good signatures")
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from chain.errors import PeerFault
 from chain.model.block import Certificate, Header
 from chain.model.genesis import ChainParameters
-from chain.model.validators import ValidatorSet
+from chain.model.validators import Validator, ValidatorSchedule, ValidatorSet
 from chain.sim.faults import TimerFaults
 from chain.sim.keys import SimSigner, verify_signature
 from chain.types import Digest, ValidatorId
-from consensus import Replica, ReplicaConfig, verify, verify_certificate
+from consensus import Epoch, ReplicaConfig, Succession, verify, verify_certificate
 from consensus.effects import JournalRecord
 from consensus.messages import Message, Signed, Verified, subject
 
@@ -20,9 +20,9 @@ class Core:
     """What is equal for all nodes of one run."""
 
     def __init__(
-        self, *, validators: ValidatorSet, chain_id: Digest, parameters: ChainParameters, timers: TimerFaults
+        self, *, known: Sequence[Validator], chain_id: Digest, parameters: ChainParameters, timers: TimerFaults
     ) -> None:
-        self._validators = validators
+        """`known`: everybody who may ever have a vote."""
         self._chain_id = chain_id
         self._parameters = parameters
         self.config = ReplicaConfig(
@@ -31,36 +31,42 @@ class Core:
             retransmit_ms=timers.retransmit_ms,
             timestamp_drift_ms_max=parameters.timestamp_drift_ms_max,
         )
-        self._signers = {member.id: SimSigner(member) for member in validators.members}
+        self._signers = {member.id: SimSigner(member) for member in known}
 
     def replica(
-        self, validator: ValidatorId, *, last: tuple[Header, Certificate | None], journal: Sequence[JournalRecord]
-    ) -> Replica:
-        return Replica(
+        self,
+        validator: ValidatorId,
+        *,
+        schedule: ValidatorSchedule,
+        last: tuple[Header, Certificate | None],
+        journal: Sequence[JournalRecord],
+    ) -> Succession:
+        """`schedule` is what the blocks up to `last` have scheduled."""
+        return Succession(
             config=self.config,
-            signer=self._signers[validator],
-            validators=self._validators,
+            signers=(self._signers[validator],),
+            schedule=schedule,
             chain_id=self._chain_id,
             window=self._parameters.window,
             last=last,
             journal=journal,
         )
 
-    def verify(self, signed: Signed[Message]) -> Verified[Message]:
-        """The core's own verification, run on every message that comes off the wire. Raises PeerFault."""
+    def verify(self, signed: Signed[Message], epoch: Epoch) -> Verified[Message]:
+        """The core's own verification, run on every message off the wire. Raises PeerFault and OtherEpoch."""
         return verify(
             signed,
-            validators=self._validators,
+            epoch=epoch,
             chain_id=self._chain_id,
             verify_signature=verify_signature,
             window=self._parameters.window,
         )
 
-    def certificate_holds(self, certificate: Certificate) -> bool:
+    def certificate_holds(self, certificate: Certificate, validators: ValidatorSet) -> bool:
         try:
             verify_certificate(
                 certificate,
-                validators=self._validators,
+                validators=validators,
                 chain_id=self._chain_id,
                 verify_signature=verify_signature,
             )

@@ -12,7 +12,9 @@ from typing import Final, NamedTuple
 
 from chain.codec import tagged_digest
 from chain.model.block import Header, Proposal, header_hash
+from chain.model.validators import ValidatorSet
 from chain.pipeline.ahead import ExecutionLine, Work
+from chain.sim.members import SimMembers
 from chain.types import Digest, Height
 
 TAG_STATE = b"simulation/state/1"
@@ -43,8 +45,10 @@ def run_block(parent_state_root: bytes, transactions: Sequence[bytes]) -> Outcom
     return Outcome(root, tagged_digest(TAG_STATE, parent_state_root + root))
 
 
-def header_on(parent: Header, proposal: Proposal, digest: Digest, count: int, outcome: Outcome) -> Header:
-    """The executed header of `proposal` on top of `parent`."""
+def header_on(
+    parent: Header, proposal: Proposal, digest: Digest, count: int, outcome: Outcome, validators: ValidatorSet
+) -> Header:
+    """The executed header of `proposal` on top of `parent`; `validators` certify it."""
     return Header(
         chain_id=proposal.chain_id,
         height=proposal.height,
@@ -52,7 +56,7 @@ def header_on(parent: Header, proposal: Proposal, digest: Digest, count: int, ou
         parent_hash=header_hash(parent),
         proposal_digest=digest,
         rule_set=parent.rule_set,
-        validator_set_hash=parent.validator_set_hash,
+        validator_set_hash=validators.digest,
         transaction_count=count,
         transaction_root=outcome.transaction_root,
         receipt_root=outcome.transaction_root,
@@ -108,11 +112,14 @@ class SimExecution:
         *,
         tip: Header,
         executed: set[bytes],
+        members: SimMembers,
         soon: Later,
         work_later: Later,
-        published: Callable[[Header, list[bytes]], None],
+        published: Callable[[Header, list[bytes], ValidatorSet | None], None],
     ) -> None:
-        """`executed` are the transactions up to `tip`; `published` is told each header and what it executed."""
+        """`executed` are the transactions up to `tip`, and `members` knows what they scheduled; `published` is told
+        each header, what it executed, and the set it scheduled.
+        """
         self.line: ExecutionLine[SimTransaction, Outcome] = ExecutionLine(
             height=Height(tip.height), time_ms=tip.time_ms
         )
@@ -120,6 +127,7 @@ class SimExecution:
         self.skipped = 0
         self._tip = tip
         self._executed = executed
+        self._members = members
         self._soon = soon
         self._published = published
         self._pending = False
@@ -157,19 +165,21 @@ class SimExecution:
     def _publish(self, work: SimWork) -> None:
         if work.output is None:
             raise AssertionError(f"height {work.height} is published without an outcome")
-        self._tip = header_on(self._tip, work.proposal, work.digest, len(work.kept), work.output)
+        validators = self._members.schedule.at(work.height)
+        self._tip = header_on(self._tip, work.proposal, work.digest, len(work.kept), work.output, validators)
         hashes: list[bytes] = [transaction.hash for transaction in work.kept]
         self._executed.update(hashes)
         self.skipped += len(work.skipped)
         self.line.publish(work)
-        self._published(self._tip, hashes)
+        self._published(self._tip, hashes, self._members.execute(work.height, hashes))
 
 
 class SerialReference:
     """What every node must come to: ordered proposals executed one after the other, none of them ahead."""
 
-    def __init__(self, genesis: Header) -> None:
+    def __init__(self, genesis: Header, members: SimMembers) -> None:
         self._tip = genesis
+        self.members = members
         self._executed: set[bytes] = set()
         self.hashes: dict[int, bytes] = {}  # height -> header hash
 
@@ -180,5 +190,7 @@ class SerialReference:
         kept: list[bytes] = [known for known in proposal.transaction_hashes() if known not in self._executed]
         self._executed.update(kept)
         outcome = run_block(self._tip.state_root, kept)
-        self._tip = header_on(self._tip, proposal, digest, len(kept), outcome)
+        validators = self.members.schedule.at(proposal.height)
+        self._tip = header_on(self._tip, proposal, digest, len(kept), outcome, validators)
+        self.members.execute(proposal.height, kept)
         self.hashes[self._tip.height] = header_hash(self._tip)

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from random import Random
 
+from chain.sim.members import Change
+
 Range = tuple[int, int]
 
 
@@ -67,6 +69,7 @@ class Plan:
     network: NetworkFaults
     node: NodeFaults
     timers: TimerFaults
+    changes: tuple[Change, ...] = ()  # of the validator set
 
 
 CALM_NETWORK = NetworkFaults(
@@ -172,11 +175,12 @@ def calm_plan(
     network: NetworkFaults = CALM_NETWORK,
     node: NodeFaults = CALM_NODE,
     timers: TimerFaults = CALM_TIMERS,
+    changes: tuple[Change, ...] = (),
 ) -> Plan:
     """Nothing goes wrong by itself: for scripts, which do the damage at the moments they choose."""
     return Plan(
         window=window, block_transactions_max=block_transactions_max, chaos_ms=0, strike_ms=(1, 1), strikes=("heal",),
         submit_ms=(10, 30), submit_count=(1, 2), submit_nodes=1, transactions_max=1_000, speculate=speculate,
         byzantine=byzantine, byzantine_count=byzantine_count, weights=weights, network=network, node=node,
-        timers=timers,
+        timers=timers, changes=changes,
     )  # fmt: skip

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from chain.types import View
 from consensus.messages import Commit, Message, Prepare
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ class Nemesis:
         """Whoever leads the highest view that anybody is in."""
         alive = [node for node in self._world.nodes if node.alive]
         if alive:
-            leader = self._world.validators.leader(View(max(node.view for node in alive)))
+            leader = max(alive, key=lambda node: node.place).replica.leader
             for node in alive:
                 if node.validator == leader:
                     node.crash()

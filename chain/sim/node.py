@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Any, assert_never
 from chain.codec import Record
 from chain.errors import BadInput, PeerFault
 from chain.model.block import Header, Proposal, proposal_digest
+from chain.model.validators import ValidatorSet
 from chain.pipeline.ahead import AheadStats
 from chain.sim.blocks_sync import BlockFetcher
 from chain.sim.disk import Blocks, Journal, StoredBlock, record_height
 from chain.sim.executor import SimExecution
 from chain.sim.obtain import Obtainer
 from chain.sim.pool import SimPool
-from chain.sim.trace import describe
-from chain.types import Instant, ValidatorId
-from consensus import Replica, decode_signed
+from chain.sim.trace import describe, describe_message
+from chain.types import Digest, Instant, ValidatorId
+from consensus import OtherEpoch, Succession, decode_signed
 from consensus.effects import (
     Abandon,
     Broadcast,
@@ -48,9 +49,12 @@ from consensus.events import (
     Executed,
     MessageReceived,
     PeerConnected,
+    PeerStatus,
     PoolDrained,
     ProposalPacked,
+    ProposalRefused,
     Started,
+    Stored,
     Timer,
     TimerFired,
     TransactionsWaiting,
@@ -107,24 +111,31 @@ class SimNode:
         self.timers: dict[Timer, int] = {}  # kind -> generation of the armed timer
         self._generation = 0
         self.requests: dict[int, int] = {}  # height -> view of open `RequestProposal`s
+        self._may_be_empty: set[int] = set()  # those that are to be answered even with nothing
         self.obtained: dict[bytes, Proposal] = {}
         self._store_queue: deque[StoredBlock] = deque()
         self._storing = False
         self.ordered_proposals: dict[int, Proposal] = {}
         self._fetched: set[tuple[int, bytes]] = set()  # (height, proposal digest) of fetched blocks
         self._pack_scheduled = False
-        self._told = (False, False)  # what the core knows: transactions wait, one of them is overdue
+        self._told: tuple[bool, bool, bytes | None] = (False, False, None)  # waiting, overdue, the oldest of those
         self.obtainer = Obtainer(self)
         self.fetcher = BlockFetcher(self)
         if not world.node_faults.pool_survives:
             self.pool = SimPool()
         self.pool.reserved.clear()
-        executed: set[bytes] = {transaction for block in stored for transaction in block.proposal.transaction_hashes()}
+        executed: set[bytes] = set()
+        self.members = world.new_members()
+        for block in stored:
+            fresh = [known for known in block.proposal.transaction_hashes() if known not in executed]
+            executed.update(fresh)
+            self.members.execute(block.header.height, fresh)
         self.pool.order(executed)
         tip = stored[-1].header if stored else world.genesis_header
         self.execution = SimExecution(
             tip=tip,
             executed=executed,
+            members=self.members,
             soon=lambda action: self.later(0, action),
             work_later=lambda action: self.later(world.random.randint(*world.node_faults.execute_ms), action),
             published=self._executed,
@@ -135,7 +146,9 @@ class SimNode:
         journal = self.journal.load()
         highest = max((record_height(record) or 0 for record in journal), default=0)
         self.restored_heights = max(0, highest - len(stored))  # what the journal knows and the blocks lack
-        self.replica: Replica = world.core.replica(self.validator, last=world.last_block(self), journal=journal)
+        self.replica: Succession = world.core.replica(
+            self.validator, schedule=self.members.schedule, last=world.last_block(self), journal=journal
+        )
         self._reclaim()
         self.step(Started())
         for peer in world.peers(self):
@@ -203,8 +216,13 @@ class SimNode:
 
     @property
     def view(self) -> int:
-        """The view of the present or last life."""
+        """The view of the present or last life, in its epoch."""
         return self.replica.view
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """The base of the epoch it is in, and the view: what comes later is greater."""
+        return self.replica.epoch_base, self.replica.view
 
     @property
     def local_now(self) -> Instant:
@@ -218,6 +236,10 @@ class SimNode:
             return
         self.tell(">", describe(event))
         self.steps += 1
+        if self.honest and isinstance(event, ProposalRefused):
+            self.world.checkers.on_refused(
+                self.validator, view=self.replica.view, height=event.height, digest=event.digest
+            )
         if isinstance(event, BlockFetched):
             self._fetched.add((event.header.height, event.header.proposal_digest))
         effects = self.replica.step(event, self.local_now)
@@ -277,9 +299,12 @@ class SimNode:
                 self.timers.pop(effect.timer, None)
             case RequestProposal():
                 self.requests[effect.height] = effect.view
+                if effect.may_be_empty:
+                    self._may_be_empty.add(effect.height)
                 self._schedule_pack()
             case CancelRequests():
                 self.requests.clear()
+                self._may_be_empty.clear()
                 self.obtainer.cancel_fresh()
             case ObtainProposal():
                 self.obtainer.start(effect)
@@ -330,7 +355,12 @@ class SimNode:
             self.world.on_unverified(self, source, error.message)
             return
         try:
-            verified = self.world.core.verify(signed)
+            verified = self.world.core.verify(signed, self.replica.epoch)
+        except OtherEpoch as other:
+            self.tell("other epoch", describe_message(signed.message))
+            if other.certified is not None and signed.sender == self.world.nodes[source].validator:
+                self.step(PeerStatus(peer=signed.sender, certified=other.certified))
+            return
         except PeerFault as fault:
             self.tell("bad", str(fault))
             self.world.on_unverified(self, source, str(fault))
@@ -388,26 +418,33 @@ class SimNode:
         """Tell the core when the pool stops or starts being empty, or overdue; pack if that was asked for."""
         if not self.alive:
             return
-        state = (any(map(self._counts, self.pool.waiting)), any(map(self._counts, self.pool.overdue)))
+        overdue = (known for known in self.pool.waiting if known in self.pool.overdue and self._counts(known))
+        oldest = next(overdue, None)
+        state = (any(map(self._counts, self.pool.waiting)), oldest is not None, oldest)
         if state != self._told:
             self._told = state
-            self.step(TransactionsWaiting(overdue=state[1]) if state[0] else PoolDrained())
+            waiting = TransactionsWaiting(overdue=state[1], oldest=None if oldest is None else Digest(oldest))
+            self.step(waiting if state[0] else PoolDrained())
         self._schedule_pack()
 
     # --- packing ---
 
     def _schedule_pack(self) -> None:
-        if self.alive and self.requests and not self._pack_scheduled and self.pool.select(1):
+        if self.alive and self.requests and not self._pack_scheduled and self._can_pack():
             self._pack_scheduled = True
             self.later(self.world.random.randint(*self.world.node_faults.pack_ms), self._pack)
+
+    def _can_pack(self) -> bool:
+        return bool(self.pool.select(1)) or (bool(self.requests) and min(self.requests) in self._may_be_empty)
 
     def _pack(self) -> None:
         self._pack_scheduled = False
         chosen = self.pool.select(self.world.plan.block_transactions_max)
-        if not self.requests or not chosen:
+        if not self.requests or not self._can_pack():
             return
         height = min(self.requests)
         view = self.requests.pop(height)
+        self._may_be_empty.discard(height)
         proposal = Proposal(
             chain_id=self.world.chain_id,
             height=height,
@@ -460,10 +497,11 @@ class SimNode:
         if self.world.plan.speculate:
             self.execution.speculate(proposal, digest)
 
-    def _executed(self, header: Header, transactions: list[bytes]) -> None:
+    def _executed(self, header: Header, transactions: list[bytes], validators: ValidatorSet | None) -> None:
         if self.honest:
             self.world.checkers.on_transactions(self.validator, header.height, transactions)
-        self.step(Executed(header=header))
+        self.step(Executed(header=header, validators=validators))
+        self.later(0, self.fetcher.progressed)
 
     def _store(self, effect: Store) -> None:
         header = effect.header
@@ -492,5 +530,7 @@ class SimNode:
                 self.journal.prune(self.disk_blocks.height)
             self.world.on_stored(self, blocks)
             self._store_next()
+            self.step(Stored(height=self.disk_blocks.height))
+            self.later(0, self.fetcher.progressed)
 
         self.later(self.world.random.randint(*self.world.node_faults.store_ms), durable)

@@ -6,6 +6,7 @@ import hashlib
 from typing import Any
 
 from chain.model.block import Certificate, Proposal, proposal_digest
+from chain.model.validators import ValidatorSet
 from consensus.effects import (
     CertificateRecord,
     Effect,
@@ -109,6 +110,10 @@ def describe(thing: Event | Effect) -> str:
 
 
 def _describe_field(name: str, value: Any) -> str:
+    if name in ("validators", "oldest", "may_be_empty") and not value:
+        return ""
+    if isinstance(value, ValidatorSet):
+        return f"{name}={short(value.digest)} of {len(value)}"
     if name == "message":
         return f"<{describe_message(value.message)} by {short(value.sender)}>"
     if name == "record":

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Final
 
+import msgspec
+
 from chain.model.block import Certificate, Header
 from chain.model.genesis import ChainParameters, chain_id, genesis_header
 from chain.model.validators import ValidatorSet
@@ -21,11 +23,13 @@ from chain.sim.clock import Clock
 from chain.sim.core import Core
 from chain.sim.disk import Journal, StoredBlock
 from chain.sim.faults import CALM_NETWORK, CALM_NODE, Plan, draw_plan, small
-from chain.sim.keys import sim_genesis, transaction_digest
+from chain.sim.keys import sim_genesis, sim_validators, transaction_digest
+from chain.sim.members import Change, SimMembers, change_digest, draw_changes
 from chain.sim.nemesis import Nemesis
 from chain.sim.network import Network
 from chain.sim.node import SimNode
 from chain.sim.trace import Trace
+from chain.types import ValidatorId
 from consensus import encode_signed
 from consensus.effects import Broadcast, Diverged, ReportFault, Send
 from consensus.messages import Message, Verified
@@ -63,6 +67,7 @@ class Report:
     crashes: int
     strikes: dict[str, int]
     byzantine: str
+    epochs: int = 1  # how many validator sets were in force
 
 
 class World:
@@ -74,6 +79,9 @@ class World:
         self.seed = seed
         self.random = Random(f"headrace/{seed}/{nodes}")
         drawn = plan if plan is not None else draw_plan(self.random, nodes=nodes)
+        if plan is None:
+            changes = draw_changes(Random(f"headrace/members/{seed}/{nodes}"), drawn.weights)
+            drawn = replace(drawn, changes=changes)
         self.cut_short = cut_short
         self.plan = small(drawn) if cut_short else drawn
         self.node_faults = self.plan.node
@@ -85,12 +93,14 @@ class World:
         self.chain_id = chain_id(genesis)
         self.genesis_header: Header = genesis_header(genesis)
         self.validators = ValidatorSet(genesis.validators)
-        self.core = Core(
-            validators=self.validators, chain_id=self.chain_id, parameters=parameters, timers=self.plan.timers
-        )
+        named = [number for change in self.plan.changes for number, _ in change.members]
+        self.known = sim_validators((1,) * max(nodes, 1 + max(named, default=0)))
+        self.changes: dict[bytes, ValidatorSet] = {}  # by the hash of the system transaction
+        self.waiting_changes: list[Change] = []
+        self.core = Core(known=self.known, chain_id=self.chain_id, parameters=parameters, timers=self.plan.timers)
         self.network = Network(self.clock, self.random, self.plan.network)
         self.checkers = Checkers(
-            validators=self.validators, chain_id=self.chain_id, genesis=self.genesis_header
+            members=self.new_members(), chain_id=self.chain_id, genesis=self.genesis_header
         )
         self.byzantine = Byzantine(self)
         self.nemesis = Nemesis(self)
@@ -114,9 +124,28 @@ class World:
                 self.nodes.append(
                     SimNode(self, slot=len(self.nodes), validator=twin.validator, name=name, honest=False)
                 )
+        for number, member in enumerate(self.known[len(self.validators) :], start=len(self.validators)):
+            slot = len(self.nodes)  # they only follow until they are added
+            self.nodes.append(SimNode(self, slot=slot, validator=member.id, name=f"n{number}", honest=True))
+        liars = {self.known[number].id for number in dishonest}
+        self.waiting_changes = [change for change in self.plan.changes if self._is_bearable(change, liars)]
         self.network.endpoints.extend(self.nodes)
         self._by_validator: dict[bytes, SimNode] = {node.validator: node for node in reversed(self.nodes)}
         self.byzantine.regroup()
+
+    def set_of(self, change: Change) -> ValidatorSet:
+        """The validator set that a change asks for."""
+        return ValidatorSet(
+            msgspec.structs.replace(self.known[number], weight=weight) for number, weight in change.members
+        )
+
+    def _is_bearable(self, change: Change, liars: set[ValidatorId]) -> bool:
+        target = self.set_of(change)
+        return target.weight(liars) <= target.tolerated_weight
+
+    def new_members(self) -> SimMembers:
+        """What the genesis says, to go on from by executing."""
+        return SimMembers(first=self.validators, window=self.plan.window, changes=self.changes)
 
     def _draw_dishonest(self) -> list[int]:
         """Slots of the validators that lie: no more weight than is tolerated."""
@@ -160,7 +189,10 @@ class World:
     def transmit(self, node: SimNode, effect: Broadcast | Send) -> None:
         message = effect.message
         if node.honest and message.sender == node.validator:
-            self.checkers.on_send(node.validator, message.message, node.journal, window=self.plan.window)
+            stored = node.disk_blocks.height
+            self.checkers.on_send(
+                node.validator, message.message, node.journal, window=self.plan.window, stored=stored
+            )
         targets = [
             peer
             for peer in self.peers(node)
@@ -196,7 +228,7 @@ class World:
             check_bounds(
                 node.replica,
                 window=self.plan.window,
-                nodes=len(self.validators),
+                nodes=len(self.known),
                 transactions_max=self.plan.block_transactions_max,
                 restored_heights=node.restored_heights,
             )
@@ -240,6 +272,49 @@ class World:
             if node.alive:
                 node.add_transactions(fresh)
         return fresh
+
+    def submit_change(self, change: Change) -> bytes:
+        """Ask for a membership change, of everybody who runs."""
+        transaction = change_digest(len(self.changes))
+        self.changes[transaction] = self.set_of(change)
+        self.trace.add(self.clock.now, "****", f"change {len(self.changes) - 1}: {change.members}")
+        self.checkers.proposed.add(transaction)
+        self._complete = False
+        for unstored in self._unstored.values():
+            unstored.add(transaction)
+        for node in self.nodes:
+            if node.alive:
+                node.add_transactions([transaction])
+        return transaction
+
+    @property
+    def is_changing(self) -> bool:
+        """A change is submitted that not all honest nodes have put into force."""
+        return len(self.checkers.schedule.epochs) <= len(self.changes) or any(
+            node.replica.epoch_base < self.checkers.schedule.epochs[-1][0] - 1 for node in self.honest
+        )
+
+    def keep_changing(self, active: Callable[[], bool]) -> None:
+        """Ask for the plan's changes at their times, one after the other."""
+
+        def change() -> None:
+            if not active() or not self.waiting_changes:
+                return
+            due_ms = self.waiting_changes[0].at_rate * self.plan.chaos_ms // 1_000 - self.clock.now
+            if due_ms <= 0 and not self.is_changing:
+                self.submit_change(self.waiting_changes.pop(0))
+            self.clock.after(max(50, due_ms), change)
+
+        if self.waiting_changes:
+            self.clock.after(0, change)
+
+    def finish_changes(self) -> int:
+        """Put into force what is left of the plan's changes; how long that took."""
+        took = 0
+        while self.waiting_changes:
+            self.submit_change(self.waiting_changes.pop(0))
+            took += self.demand_progress()
+        return took
 
     def resubmit(self) -> None:
         """A client that waited in vain for a transaction hands it to another node."""
@@ -296,7 +371,11 @@ class World:
         if not self._complete:
             return False
         honest = self.honest
-        return all(node.disk_blocks.height == honest[0].disk_blocks.height for node in honest)
+        return (
+            all(node.disk_blocks.height == honest[0].disk_blocks.height for node in honest)
+            and all(node.replica.boundary is None for node in honest)
+            and all(node.replica.epoch_base == honest[0].replica.epoch_base for node in honest)
+        )
 
     def demand_progress(self, limit_ms: int = LIVENESS_MS) -> int:
         """Run until complete; how long that took. Raises Violation("liveness") after `limit_ms`."""
@@ -344,6 +423,7 @@ class World:
             crashes=sum(node.crashes for node in self.nodes),
             strikes=dict(sorted(self.nemesis.counts.items())),
             byzantine=self.plan.byzantine,
+            epochs=len(self.checkers.schedule.epochs),
         )
 
 
@@ -356,11 +436,15 @@ def run_seed(seed: int, *, nodes: int, cut_short: bool = False, story: bool = Fa
         world.boot()
         world.nemesis.start()
         world.keep_submitting(lambda: world.nemesis.active)
+        world.keep_changing(lambda: world.nemesis.active)
         world.clock.run(until_ms=world.plan.chaos_ms)
         world.calm()
         world.resubmit()
         world.submit(3, [world.random.choice(world.honest)])
         recovery_ms = world.demand_progress()
+        if world.finish_changes():
+            world.submit(3, [world.random.choice(world.honest)])
+            world.demand_progress()
         world.demand_silence()
     except Exception as error:  # noqa: BLE001  every failure of the core is a finding, and the story must be told
         problem = f"{type(error).__name__}: {error}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chain.sim.__main__ import replay_command
+from chain.sim.batch import Job, replay_command
 from chain.sim.world import run_seed
 from tests.sim.regressions import REGRESSIONS
 
@@ -13,7 +13,8 @@ BATCH = 20
 
 def check(seed: int, nodes: int, *, cut_short: bool) -> None:
     report, _ = run_seed(seed, nodes=nodes, cut_short=cut_short)
-    assert not report.problem, f"{report.problem}\nreplay: {replay_command(report)}"
+    replay = replay_command(Job("core", seed, nodes, cut_short))
+    assert not report.problem, f"{report.problem}\nreplay: {replay}"
 
 
 @pytest.mark.slow

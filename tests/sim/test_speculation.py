@@ -17,7 +17,7 @@ from chain.sim.faults import CALM_NODE, calm_plan
 from chain.sim.node import SimNode
 from chain.sim.world import World
 from chain.types import Height
-from consensus import Phase
+from consensus import Phase, Replica
 from consensus.messages import Commit, Message, Prepare, PrePrepare
 from tests.sim.test_scripts import finish, height, others, reaches
 
@@ -154,7 +154,8 @@ def test_a_gap_below_a_kept_proposal_discards_both_and_the_kept_one_runs_again()
     world.submit(2, [n0])
     rest = [n0, n2, n3]
     world.run_until(lambda: executed_ahead(n1, 2) and all(prepared(node, 3) for node in rest), limit_ms=5_000)
-    kept = n1.replica._ordering.prepared_proposal(Height(3))
+    assert isinstance(n1.replica.inner, Replica)
+    kept = n1.replica.inner._ordering.prepared_proposal(Height(3))
     assert kept is not None
     assert [ahead_since(node, before)[0] for node in rest] == [0, 0, 0]  # a height is missing below
     world.nemesis.cut([n1.slot])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from chain.types import Height
 from consensus.catch_up import FETCH_BLOCKS_MAX, CatchUp
 from consensus.effects import FetchBlocks
+from consensus.epoch import Epoch
 from tests.unit.consensus.members import Chain
 
 CHAIN = Chain()
@@ -16,11 +17,11 @@ def request(catch_up: CatchUp, low: int, ordered: int | None = None) -> FetchBlo
 
 
 def test_without_a_claim_nothing_is_asked() -> None:
-    assert request(CatchUp(CHAIN.validators), 5) is None
+    assert request(CatchUp(Epoch(CHAIN.validators)), 5) is None
 
 
 def test_one_block_of_delay_is_given_time() -> None:
-    catch_up = CatchUp(CHAIN.validators)
+    catch_up = CatchUp(Epoch(CHAIN.validators))
     catch_up.note(IDS[0], 6)
     assert request(catch_up, 5) is None
     catch_up.stall(missing=False)
@@ -28,14 +29,14 @@ def test_one_block_of_delay_is_given_time() -> None:
 
 
 def test_what_is_ordered_here_is_given_time() -> None:
-    catch_up = CatchUp(CHAIN.validators)
+    catch_up = CatchUp(Epoch(CHAIN.validators))
     catch_up.note(IDS[0], 8)
     assert request(catch_up, 5, ordered=8) is None
     assert request(catch_up, 5, ordered=7) is not None
 
 
 def test_a_range_is_bounded_and_one_is_open_at_a_time() -> None:
-    catch_up = CatchUp(CHAIN.validators)
+    catch_up = CatchUp(Epoch(CHAIN.validators))
     catch_up.note(IDS[0], 1_000)
     assert request(catch_up, 0) == FetchBlocks(first=Height(1), last=Height(FETCH_BLOCKS_MAX), sources=(IDS[0],))
     assert request(catch_up, 0) is None
@@ -48,7 +49,7 @@ def test_a_range_is_bounded_and_one_is_open_at_a_time() -> None:
 
 
 def test_what_more_than_f_claim_goes_before_what_one_claims() -> None:
-    catch_up = CatchUp(CHAIN.validators)
+    catch_up = CatchUp(Epoch(CHAIN.validators))
     catch_up.note(IDS[0], 2**62)
     catch_up.note(IDS[1], 9)
     catch_up.note(IDS[2], 8)
@@ -59,7 +60,7 @@ def test_what_more_than_f_claim_goes_before_what_one_claims() -> None:
 
 
 def test_a_liar_does_not_hold_up_a_request_that_others_confirm() -> None:
-    catch_up = CatchUp(CHAIN.validators)
+    catch_up = CatchUp(Epoch(CHAIN.validators))
     catch_up.note(IDS[0], 2**62)
     assert request(catch_up, 5) is not None
     catch_up.note(IDS[1], 9)
@@ -71,7 +72,7 @@ def test_a_liar_does_not_hold_up_a_request_that_others_confirm() -> None:
 
 
 def test_a_claim_that_led_nowhere_is_dropped() -> None:
-    catch_up = CatchUp(CHAIN.validators)
+    catch_up = CatchUp(Epoch(CHAIN.validators))
     catch_up.note(IDS[0], 2**62)
     request(catch_up, 5)
     catch_up.stall(missing=True)
@@ -80,7 +81,7 @@ def test_a_claim_that_led_nowhere_is_dropped() -> None:
 
 
 def test_slow_execution_of_blocks_that_have_come_is_no_reason_to_ask_again() -> None:
-    catch_up = CatchUp(CHAIN.validators)
+    catch_up = CatchUp(Epoch(CHAIN.validators))
     catch_up.note(IDS[0], 9)
     request(catch_up, 5)
     catch_up.stall(missing=False)
@@ -89,7 +90,7 @@ def test_slow_execution_of_blocks_that_have_come_is_no_reason_to_ask_again() -> 
 
 
 def test_claims_are_kept_of_members_only_and_forgotten_when_reached() -> None:
-    catch_up = CatchUp(CHAIN.validators)
+    catch_up = CatchUp(Epoch(CHAIN.validators))
     catch_up.note(Chain(5).keys[4].validator_id, 9)
     assert not catch_up.is_behind
     catch_up.note(IDS[0], 9)

@@ -213,7 +213,7 @@ def test_messages_of_later_views_are_kept_one_a_type_and_height_of_the_highest_v
             for kind in (Prepare, Commit):
                 for digest in (b"a" * 32, b"b" * 32):
                     solo.hear(2, kind(view=view, height=height, digest=digest))
-    [(view, kept)] = ordering._ahead.values()
+    [(view, kept)] = ordering._ahead._of.values()
     assert view == 3
     assert len(kept) == 2 * 2 * WINDOW
     assert ordering.heights == ()
@@ -225,7 +225,7 @@ def test_messages_kept_for_later_views_do_not_pile_up_as_the_chain_goes_on() -> 
     for height in range(1, 2 * WINDOW):
         solo.hear(3, Prepare(view=7, height=height, digest=bytes(32)))
         header = solo.finish(solo.chain.proposal(height, f"{height}"), header)
-    [(_, kept)] = solo.replica._ordering._ahead.values()
+    [(_, kept)] = solo.replica._ordering._ahead._of.values()
     assert len(kept) == 0
 
 

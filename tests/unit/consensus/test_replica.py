@@ -84,7 +84,8 @@ def test_to_a_peer_that_connects_a_replica_says_where_it_stands() -> None:
     peer = solo.chain.keys[3].validator_id
     assert sent(solo.step(PeerConnected(peer=peer))) == [Status(view=0, changing=False, certified=0, ordered=0)]
     assert solo.step(PeerConnected(peer=solo.replica.id)) == []
-    assert solo.step(PeerConnected(peer=Chain(5).keys[4].validator_id)) == []
+    [told] = solo.step(PeerConnected(peer=Chain(5).keys[4].validator_id))  # who only follows must learn it, too
+    assert isinstance(told, Send)
 
 
 def test_messages_before_the_start_are_ignored_and_it_starts_once() -> None:
@@ -99,9 +100,12 @@ def test_messages_before_the_start_are_ignored_and_it_starts_once() -> None:
 
 def test_own_messages_that_come_back_are_ignored() -> None:
     solo = Solo()
-    assert solo.hear(1, Prepare(view=0, height=1, digest=bytes(32))) == []
+    proposal = solo.chain.proposal(1, "a")
+    (vote,) = said(Prepare, solo.propose(proposal))
+    armed = solo.replica.armed_timers
+    assert solo.hear(1, vote) == []
     assert solo.hear(1, Status(view=0, changing=False, certified=90, ordered=90)) == []
-    assert solo.replica.armed_timers == ()
+    assert solo.replica.armed_timers == armed
 
 
 # --- the view timer ---

@@ -1,0 +1,96 @@
+"""`python -m chain.sim.explore --minutes 5`: explore every plan, or `--plan NAME`; exit with 1 if a promise broke.
+
+The minutes are for all plans together: a plan that is exhausted sooner leaves its share to those after it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Final
+
+from chain.sim.explore.liar import Manner
+from chain.sim.explore.search import Bounds, Result, Search
+
+# Smallest first.
+PLANS: Final[dict[str, Bounds]] = {
+    "silent, 1 height, 1 view": Bounds(manner=Manner.SILENT, heights=1, timeouts=False),
+    "silent, 2 heights, 1 view": Bounds(manner=Manner.SILENT, heights=2, timeouts=False),
+    "silent, 1 height, 1 view, checkpoint votes": Bounds(
+        manner=Manner.SILENT, heights=1, timeouts=False, checkpoints=True
+    ),
+    "leads view 1, 1 height, 1 view": Bounds(manner=Manner.LEADS_NEXT, heights=1, timeouts=False),
+    "leads view 1, 2 heights, 1 view": Bounds(manner=Manner.LEADS_NEXT, heights=2, timeouts=False),
+    "leads view 0, 1 height, 1 view": Bounds(manner=Manner.LEADS_FIRST, heights=1, timeouts=False),
+    "silent, 1 height, 2 views": Bounds(manner=Manner.SILENT, heights=1),
+    "leads view 0, 2 heights, 1 view": Bounds(manner=Manner.LEADS_FIRST, heights=2, timeouts=False),
+    "leads view 1, 1 height, 2 views": Bounds(manner=Manner.LEADS_NEXT, heights=1),
+    "leads view 0, 1 height, 2 views": Bounds(manner=Manner.LEADS_FIRST, heights=1),
+    "silent, 1 height, 2 views, 1 message lost by each": Bounds(manner=Manner.SILENT, heights=1, losses=1),
+    "silent, 2 heights, 2 views": Bounds(manner=Manner.SILENT),
+    "leads view 1, 2 heights, 2 views": Bounds(manner=Manner.LEADS_NEXT),
+    "leads view 0, 2 heights, 2 views": Bounds(manner=Manner.LEADS_FIRST),
+}
+
+
+def say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def row(name: str, result: Result) -> str:
+    end = result.problem or ("exhausted" if result.exhausted else "not exhausted")
+    counts = f"{result.states:>9} states {result.transitions:>9} steps {result.replica_states:>7} states of a replica"
+    return f"{counts}  {result.seconds:>7.1f} s  {name}: {end}"
+
+
+def explore(names: Sequence[str], *, minutes: float, deep: bool, states_max: int | None) -> dict[str, Result]:
+    """The plans one after the other. What is not used of a plan's share of the time goes to those after it."""
+    end = time.monotonic() + 60 * minutes
+    results: dict[str, Result] = {}
+    for at, name in enumerate(names):
+        share = max(0.0, end - time.monotonic()) / (len(names) - at) / 60
+        bounds = PLANS[name]
+        results[name] = Search(bounds, deep=deep, states_max=states_max).run(minutes=share)
+    return results
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """0: every promise held in all states reached; 1: one broke; 2: bad arguments."""
+    parser = argparse.ArgumentParser(prog="python -m chain.sim.explore", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=1.0, help="of wall time, for all plans together")
+    parser.add_argument("--plan", action="append", choices=list(PLANS), help="only these; all of them by default")
+    parser.add_argument("--deep", action="store_true", help="depth first instead of breadth first")
+    parser.add_argument("--states", type=int, help="at most so many states a plan (about 150 bytes each)")
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    options = parser.parse_args(argv)
+    names = options.plan or list(PLANS)
+    results = explore(names, minutes=options.minutes, deep=options.deep, states_max=options.states)
+    problems = {name: result.problem for name, result in results.items() if result.problem}
+    if options.json:
+        plans = {name: {**asdict(result), "bounds": _plain(result.bounds)} for name, result in results.items()}
+        totals = {
+            "states": sum(result.states for result in results.values()),
+            "transitions": sum(result.transitions for result in results.values()),
+            "exhausted": [name for name, result in results.items() if result.exhausted],
+            "problems": problems,
+        }
+        say(json.dumps({**totals, "plans": plans}))
+        return 1 if problems else 0
+    for name, result in results.items():
+        say(row(name, result))
+        for line in result.story:
+            say(f"    {line}")
+    return 1 if problems else 0
+
+
+def _plain(bounds: Bounds) -> dict[str, object]:
+    return {**asdict(bounds), "manner": bounds.manner.value}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
