@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
+
 from chain.codec import Record, encode, tagged_digest
+from chain.errors import DecodeError, InvariantError
 from chain.types import DIGEST_BYTES, SIGNATURE_BYTES, ZERO_DIGEST, Digest, Height, ValidatorId
 
 TAG_PROPOSAL: Final = b"headrace/proposal/1"
 TAG_HEADER: Final = b"headrace/header/1"
+SNAPSHOT_RULE_SET: Final = 3  # the first rule set whose headers can commit to the whole state
+SNAPSHOT_LAG: Final = 16  # the state at height S is committed by the header at S + lag
 
 
 class Proposal(Record, frozen=True, kw_only=True):
@@ -60,10 +65,53 @@ class Header(Record, frozen=True, kw_only=True):
     receipt_root: bytes
     state_root: bytes
     gas_used: int
+    snapshot_root: bytes = b""  # of the whole state `SNAPSHOT_LAG` heights earlier, at commit heights of rule set 3
+
+
+_header_decoder: Final = msgspec.msgpack.Decoder(Header)
+_FIRST_FIELDS: Final = Header.__struct_fields__[:-1]  # of rule sets 1 and 2
+
+
+def encode_header(header: Header) -> bytes:
+    """Canonical bytes: twelve fields in rule sets 1 and 2, thirteen from rule set 3 on.
+
+    Raises:
+        InvariantError: a snapshot root in a rule set that has none.
+    """
+    if header.rule_set >= SNAPSHOT_RULE_SET:
+        return encode(header)
+    if header.snapshot_root:
+        raise InvariantError(f"header {header.height} of rule set {header.rule_set} has a snapshot root")
+    return encode(tuple([getattr(header, name) for name in _FIRST_FIELDS]))
+
+
+def decode_header(data: bytes) -> Header:
+    """The header in `data`.
+
+    Raises:
+        DecodeError: not a header, or not the canonical encoding of its rule set.
+    """
+    try:
+        header = _header_decoder.decode(data)
+        canonical = encode_header(header)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError, InvariantError) as error:
+        raise DecodeError(f"Header: {error}") from None
+    if canonical != data:
+        raise DecodeError("Header: not the canonical encoding")
+    return header
 
 
 def header_hash(header: Header) -> Digest:
-    return tagged_digest(TAG_HEADER, encode(header))
+    return tagged_digest(TAG_HEADER, encode_header(header))
+
+
+def snapshot_height(commit_height: int, interval: int) -> int | None:
+    """The height whose whole state the header at `commit_height` commits to; None: it commits to none.
+
+    `interval` is the chain's `snapshot_interval`; 0 where the rule set has no snapshots.
+    """
+    height = commit_height - SNAPSHOT_LAG
+    return height if interval and height > 0 and height % interval == 0 else None
 
 
 class VoteSignature(Record, frozen=True, kw_only=True):
@@ -117,7 +165,8 @@ def check_proposal_shape(proposal: Proposal) -> bool:
 GENESIS_PARENT: Final = ZERO_DIGEST
 
 __all__ = [
-    "GENESIS_PARENT", "NO_PROPOSER", "SIGNATURE_BYTES", "TAG_HEADER", "TAG_PROPOSAL", "Certificate", "Event", "Header",
-    "Proposal", "Receipt", "VoteSignature", "WriteSet", "check_proposal_shape", "gap_proposal", "header_hash",
-    "proposal_digest",
+    "GENESIS_PARENT", "NO_PROPOSER", "SIGNATURE_BYTES", "SNAPSHOT_LAG", "SNAPSHOT_RULE_SET", "TAG_HEADER",
+    "TAG_PROPOSAL", "Certificate", "Event", "Header", "Proposal", "Receipt", "VoteSignature", "WriteSet",
+    "check_proposal_shape", "decode_header", "encode_header", "gap_proposal", "header_hash", "proposal_digest",
+    "snapshot_height",
 ]  # fmt: skip

@@ -14,6 +14,7 @@ from typing import Final, Protocol
 from chain.errors import InvariantError
 from chain.model.block import Header, Proposal, header_hash
 from chain.model.transaction import Transaction
+from chain.model.validators import ValidatorSchedule, ValidatorSet
 from chain.pipeline.ahead import AheadStats, ExecutionLine, Work
 from chain.pipeline.bodies import Bodies
 from chain.pipeline.spans import CpuMeter, Spans, now_us
@@ -35,6 +36,7 @@ class ExecutedBlock:
     skipped: tuple[int, ...]  # positions of the proposal that were skipped
     hashes: list[Digest]  # executed transactions, in order
     output: ExecutionOutput
+    validators: ValidatorSet | None = None  # the set that this block scheduled; None: no change
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,22 @@ class ExecutedIndex(Protocol):
     def add(self, height: Height, hashes: Sequence[Digest]) -> None: ...
 
 
+class SnapshotRoots(Protocol):
+    """The Merkle root of the whole state, where a header commits to it."""
+
+    def root_in(self, height: Height) -> bytes | None:
+        """What the header at `height` holds: empty bytes where it commits to no state, None while the root is not
+        known yet (`ExecuteStage.wake` when it is)."""
+        ...
+
+
+class NoSnapshots:
+    """Of rule sets 1 and 2."""
+
+    def root_in(self, height: Height) -> bytes | None:
+        return b""
+
+
 class ExecuteStage:
     """Execution has the last word on duplicates and expiry: what was executed before or expired is skipped without
     effect, the same everywhere, because it depends on the chain alone."""
@@ -77,7 +95,17 @@ class ExecuteStage:
         cpu: CpuMeter,
         queue_max: int,
         executed: Callable[[ExecutedBlock], None],
+        schedule: ValidatorSchedule | None = None,
+        window: int = 0,
+        scheduled: Callable[[bytes], ValidatorSet | None] = lambda writes: None,
+        snapshots: SnapshotRoots | None = None,
     ) -> None:
+        """`scheduled` tells the validator set that a packed write set schedules; without a `schedule` every block names
+        its parent's set. What is scheduled at height h is in force from h + `window` + 1 on."""
+        self._schedule = schedule
+        self._window = window
+        self._scheduled = scheduled
+        self._snapshots: SnapshotRoots = NoSnapshots() if snapshots is None else snapshots
         self._parent = last
         self._parent_hash = header_hash(last)
         self._bodies = bodies
@@ -119,6 +147,10 @@ class ExecuteStage:
     def stored(self, height: Height) -> None:
         """Blocks up to `height` are durable."""
         self._stored_height = height
+        self._wake.set()
+
+    def wake(self) -> None:
+        """Look again: what a header waits for may be there."""
         self._wake.set()
 
     async def run(self) -> None:
@@ -183,17 +215,24 @@ class ExecuteStage:
             answer = work.output
             if answer is None:
                 raise InvariantError(f"height {work.height} is publishable without an answer")
+            snapshot_root = self._snapshots.root_in(work.height)
+            if snapshot_root is None:
+                return
             with self._cpu.measure("dispatch"):
-                block = self._block(work, answer.output)
+                block = self._block(work, answer.output, snapshot_root)
             self._spans.record(self.name, work.height, answer.start_us, answer.end_us)
             self._spans.count(work.height, block.header.transaction_count)
             self._parent = block.header
             self._parent_hash = block.header_hash
             self._index.add(work.height, block.hashes)
             self._line.publish(work)
+            if self._schedule is not None and block.validators is not None:
+                self._schedule.add(work.height + self._window + 1, block.validators)
             self._executed(block)
 
-    def _block(self, work: Work[Transaction, _Answer], output: ExecutionOutput) -> ExecutedBlock:
+    def _block(
+        self, work: Work[Transaction, _Answer], output: ExecutionOutput, snapshot_root: bytes
+    ) -> ExecutedBlock:
         parent = self._parent
         if output.height != work.height or parent.height + 1 != work.height:
             raise InvariantError(f"execute: the outcome of height {output.height} after {parent.height}")
@@ -204,12 +243,13 @@ class ExecuteStage:
             parent_hash=self._parent_hash,
             proposal_digest=work.digest,
             rule_set=parent.rule_set,
-            validator_set_hash=parent.validator_set_hash,
+            validator_set_hash=self._set_hash(work.height),
             transaction_count=len(work.kept),
             transaction_root=output.transaction_root,
             receipt_root=output.receipt_root,
             state_root=output.state_root,
             gas_used=output.gas_used,
+            snapshot_root=snapshot_root,
         )
         return ExecutedBlock(
             header=header,
@@ -219,4 +259,8 @@ class ExecuteStage:
             skipped=work.skipped,
             hashes=[transaction.hash for transaction in work.kept],
             output=output,
+            validators=self._scheduled(output.writes),
         )
+
+    def _set_hash(self, height: Height) -> bytes:
+        return self._parent.validator_set_hash if self._schedule is None else self._schedule.at(height).digest

@@ -12,7 +12,6 @@ from chain.model.genesis import ChainParameters
 from chain.model.transaction import Transaction
 from chain.pipeline.bodies import Bodies, LiveProposal
 from chain.pipeline.spans import CpuMeter, Spans, now_us
-from chain.pipeline.stage import StageQueue
 from chain.types import Digest, Height, Instant, ValidatorId, View
 
 
@@ -20,6 +19,7 @@ from chain.types import Digest, Height, Instant, ValidatorId, View
 class PackRequest:
     view: View
     height: Height
+    may_be_empty: bool = False  # a boundary must be reached: an empty proposal is better than waiting
 
 
 class PackPool(Protocol):
@@ -59,9 +59,10 @@ class PackStage:
         backlog_max: int,
         wall_ms: Callable[[], Instant],
         packed: Callable[[View, Proposal], None],
+        clock_us: Callable[[], int] = now_us,
     ) -> None:
         self._chain_id = chain_id
-        self._proposer = proposer
+        self.proposer = proposer  # another one after this node rotated its key
         self._parameters = parameters
         self._pool = pool
         self._bodies = bodies
@@ -73,21 +74,23 @@ class PackStage:
         self._backlog_max = backlog_max
         self._wall_ms = wall_ms
         self._packed = packed
-        self._requests: StageQueue[PackRequest] = StageQueue(self.name, 4)
-        self._cancelled_below = View(0)
+        self._clock_us = clock_us
+        self._request: PackRequest | None = None  # the core has one open at a time
         self._last_packed_us = 0
         self._wake = asyncio.Event()
 
     @property
     def depth(self) -> int:
-        return len(self._requests)
+        return 0 if self._request is None else 1
 
     def request(self, request: PackRequest) -> None:
-        self._requests.put(request)
+        """Takes the place of the one that is open."""
+        self._request = request
+        self._wake.set()
 
-    def cancel(self, view: View) -> None:
-        """Requests of views below `view` are void."""
-        self._cancelled_below = view
+    def cancel(self) -> None:
+        """What was requested before is void. Views begin again in every epoch, so they do not tell."""
+        self._request = None
         self._wake.set()
 
     def wake(self) -> None:
@@ -96,25 +99,25 @@ class PackStage:
 
     async def run(self) -> None:
         while True:
-            request = await self._requests.get()
-            while request.view >= self._cancelled_below:
-                self._wake.clear()
-                wait_us = self._wait_us()
-                if wait_us == 0 and self._pack(request):
-                    break
-                try:
-                    await asyncio.wait_for(self._wake.wait(), wait_us / 1e6 if wait_us else None)
-                except TimeoutError:
-                    continue
+            self._wake.clear()
+            wait_us = self._wait_us()
+            if wait_us == 0 and self._request is not None and self._pack(self._request):
+                continue
+            try:
+                await asyncio.wait_for(self._wake.wait(), wait_us / 1e6 if wait_us else None)
+            except TimeoutError:
+                continue
 
     def _wait_us(self) -> int | None:
         """0: pack now; a number: look again after so many microseconds; None: look when woken."""
-        waiting = self._pool.waiting_count
-        if waiting == 0 or self._backlog() >= self._backlog_max:
+        if self._request is None or self._backlog() >= self._backlog_max:
             return None
+        waiting = self._pool.waiting_count
+        if waiting == 0:
+            return 0 if self._request.may_be_empty else None
         if waiting >= self._parameters.block_transactions_max or self._in_flight() == 0:
             return 0
-        return max(0, self._last_packed_us + self._interval_us - now_us())
+        return max(0, self._last_packed_us + self._interval_us - self._clock_us())
 
     def _pack(self, request: PackRequest) -> bool:
         start_us = now_us()
@@ -125,19 +128,20 @@ class PackStage:
                 bytes_max=self._parameters.block_bytes_max,
                 gas_max=self._parameters.block_gas_max,
             )
-            if not transactions:
+            if not transactions and not request.may_be_empty:
                 return False
             proposal = Proposal(
                 chain_id=self._chain_id,
                 height=request.height,
                 timestamp_ms=self._wall_ms(),
-                proposer=self._proposer,
+                proposer=self.proposer,
                 hashes=b"".join([transaction.hash for transaction in transactions]),
             )
             digest = proposal_digest(proposal)
             self._pool.reserve(digest, transactions, self._wall_ms())
             self._bodies.put(LiveProposal(digest, proposal, transactions))
-        self._last_packed_us = now_us()
-        self._spans.record(self.name, request.height, start_us, self._last_packed_us)
+        self._last_packed_us = self._clock_us()
+        self._spans.record(self.name, request.height, start_us, now_us())
+        self._request = None
         self._packed(request.view, proposal)
         return True

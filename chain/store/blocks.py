@@ -7,6 +7,9 @@
 
 Heights are strictly consecutive from genesis at 0. `append` takes a run of blocks: all of it is durable on return, or
 none of it is there.
+
+A chain that was joined by snapshot has genesis and then a gap: the first block here is `base`, and the blocks from
+there to below `executed_from` were adopted, not executed: they have no receipts and no write sets.
 """
 
 from __future__ import annotations
@@ -19,9 +22,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from chain.codec import Record, decode, encode
+from chain.codec import Record, decode
 from chain.errors import DecodeError, InvariantError, StoreError
-from chain.model.block import Certificate, Header, Receipt, WriteSet, header_hash
+from chain.model.block import Certificate, Header, Receipt, WriteSet, decode_header, encode_header, header_hash
 from chain.model.merkle import unpack_writes
 from chain.store.environment import META, Environment, WriteTransaction, open_environment
 from chain.store.layout import (
@@ -45,6 +48,8 @@ _TRANSACTIONS: Final = b"transactions"
 EVENTS: Final = b"events"
 _HISTORY: Final = b"history"
 _HISTORY_OFF_KEY: Final = b"history-off"
+_BASE_KEY: Final = b"base"
+_EXECUTED_FROM_KEY: Final = b"executed-from"
 
 _HEADER, _CERTIFICATE, _PROPOSAL, _SKIPPED, _HASHES, _RECEIPTS, _WRITES = range(7)
 _LOCATION: Final = struct.Struct(">QI")
@@ -53,7 +58,7 @@ _LOCATION: Final = struct.Struct(">QI")
 class StoredBlock(Record, frozen=True, kw_only=True):
     """A block as stored; its bodies are in the journal under `proposal_digest`."""
 
-    header: bytes  # encode(Header)
+    header: bytes  # encode_header
     certificate: bytes  # encode(Certificate); empty for genesis only
     proposal_digest: bytes
     skipped: tuple[int, ...]  # positions in the proposal that execution skipped, ascending
@@ -92,20 +97,23 @@ class BlockStore:
                 if readonly:
                     raise StoreError(f"{path}: the blocks environment was never finished; start its node")
                 self._create(genesis, history)
-            if self.header(0) != encode(genesis):
+            if self.header(0) != encode_header(genesis):
                 raise StoreError(f"{path}: its genesis block is not the configured one")
             self._appending = threading.Lock()
             self._tip = self._load_tip()
             with self._env.read() as txn:
-                self.has_history: bool = txn.get(_HISTORY_OFF_KEY, db=self._env.database(META)) is None
+                meta = self._env.database(META)
+                self.has_history: bool = txn.get(_HISTORY_OFF_KEY, db=meta) is None
+                self._base = _load_height(txn.get(_BASE_KEY, db=meta))
+                self._executed_from = _load_height(txn.get(_EXECUTED_FROM_KEY, db=meta))
         except BaseException:
             self._env.close()
             raise
 
     def _create(self, genesis: Header, history: bool) -> None:
         block = StoredBlock(
-            header=encode(genesis), certificate=b"", proposal_digest=genesis.proposal_digest, skipped=(), hashes=b"",
-            receipts=(), writes=b"",
+            header=encode_header(genesis), certificate=b"", proposal_digest=genesis.proposal_digest, skipped=(),
+            hashes=b"", receipts=(), writes=b"",
         )  # fmt: skip
         with self._env.write() as txn:
             self._env.put_stamp(txn, genesis.chain_id)
@@ -120,7 +128,7 @@ class BlockStore:
                 raise StoreError(f"{self.path}: holds no genesis block")
             height, data = int.from_bytes(cursor.key(), "big"), part(cursor.value(), _HEADER)
         try:
-            header = decode(Header, data)
+            header = decode_header(data)
         except DecodeError as error:
             raise StoreError(f"{self.path}: the header of block {height} cannot be read: {error}") from None
         if header.height != height:
@@ -140,24 +148,58 @@ class BlockStore:
         if not blocks:
             return
         with self._appending:
-            headers = self._checked(blocks)
-            locations: list[tuple[bytes, bytes]] = []
-            events: dict[bytes, list[int]] = defaultdict(list)
-            history: list[bytes] = []
+            headers = self._checked(blocks, self._tip)
             for header, block in zip(headers, blocks, strict=True):
-                at = height_key(header.height)
-                locations += [
-                    (block.hashes[start : start + DIGEST_BYTES], _LOCATION.pack(header.height, position))
-                    for position, start in enumerate(range(0, len(block.hashes), DIGEST_BYTES))
-                ]
-                _index_events(events, at, block.receipts)
-                if self.has_history:
-                    history += [history_prefix(key) + at for key, _ in unpack_writes(block.writes)]
-            locations.sort()
-            history.sort()
-            with self._env.write() as txn:
-                self._put(txn, headers, blocks, locations, events, history)
-            self._tip = headers[-1]
+                if len(block.receipts) != header.transaction_count:
+                    raise InvariantError(
+                        f"block {header.height}: {len(block.receipts)} receipts for {header.transaction_count} "
+                        "transactions"
+                    )
+            self._write(headers, blocks)
+
+    def adopt(self, blocks: Sequence[StoredBlock]) -> None:
+        """`append` for blocks that were not executed here, in a store that has none that were: no receipts, no writes.
+        The first one may have any height above genesis. Whoever calls has checked each certificate.
+
+        Raises:
+            InvariantError, StoreError: as `append`; or blocks here were executed.
+        """
+        if not blocks:
+            return
+        with self._appending:
+            if self._tip.height >= self._executed_from:
+                raise InvariantError("blocks adopted on top of executed ones")
+            if any(block.receipts or block.writes for block in blocks):
+                raise InvariantError("adopted blocks have receipts or writes")
+            headers = self._checked(blocks, self._tip if self._tip.height else None)
+            base = headers[0].height if not self._tip.height else self._base
+            self._write(headers, blocks, adopted=(base, headers[-1].height + 1))
+            self._base, self._executed_from = base, headers[-1].height + 1
+
+    def _write(
+        self, headers: Sequence[Header], blocks: Sequence[StoredBlock], adopted: tuple[int, int] | None = None
+    ) -> None:
+        locations: list[tuple[bytes, bytes]] = []
+        events: dict[bytes, list[int]] = defaultdict(list)
+        history: list[bytes] = []
+        for header, block in zip(headers, blocks, strict=True):
+            at = height_key(header.height)
+            locations += [
+                (block.hashes[start : start + DIGEST_BYTES], _LOCATION.pack(header.height, position))
+                for position, start in enumerate(range(0, len(block.hashes), DIGEST_BYTES))
+            ]
+            _index_events(events, at, block.receipts)
+            if self.has_history:
+                history += [history_prefix(key) + at for key, _ in unpack_writes(block.writes)]
+        locations.sort()
+        history.sort()
+        with self._env.write() as txn:
+            self._put(txn, headers, blocks, locations, events, history)
+            if adopted is not None:
+                meta = self._env.database(META)
+                txn.put(_BASE_KEY, height_key(adopted[0]), db=meta)
+                txn.put(_EXECUTED_FROM_KEY, height_key(adopted[1]), db=meta)
+        self._tip = headers[-1]
 
     def _put(
         self,
@@ -177,30 +219,32 @@ class BlockStore:
         txn.cursor(database(EVENTS)).putmulti([(key, pack_integers(places)) for key, places in sorted(events.items())])
         txn.cursor(database(_HISTORY)).putmulti([(key, b"") for key in history])
 
-    def _checked(self, blocks: Sequence[StoredBlock]) -> list[Header]:
+    def _checked(self, blocks: Sequence[StoredBlock], parent: Header | None) -> list[Header]:
+        """The headers; `parent` is None where the first block may be any."""
         headers: list[Header] = []
-        parent = self._tip
         for block in blocks:
+            before = 0 if parent is None else parent.height
             try:
-                header = decode(Header, block.header)
+                header = decode_header(block.header)
                 certificate = decode(Certificate, block.certificate)
             except DecodeError as error:
-                raise InvariantError(f"block after {parent.height}: {error}") from None
+                raise InvariantError(f"block after {before}: {error}") from None
             count = header.transaction_count
             problems = {
-                f"height {header.height} where {parent.height + 1} is next": header.height != parent.height + 1,
+                f"height {header.height} where {before + 1} is next": parent is not None
+                and header.height != parent.height + 1,
                 "another chain id": header.chain_id != self.chain_id,
-                "parent hash is not the hash of the block before": header.parent_hash != header_hash(parent),
+                "parent hash is not the hash of the block before": parent is not None
+                and header.parent_hash != header_hash(parent),
                 "certificate of another header": certificate.height != header.height
                 or certificate.digest != header_hash(header),
                 "another proposal digest than the header": block.proposal_digest != header.proposal_digest,
                 f"{len(block.hashes)} bytes of hashes for {count} transactions": len(block.hashes)
                 != count * DIGEST_BYTES,
-                f"{len(block.receipts)} receipts for {count} transactions": len(block.receipts) != count,
             }
             for problem, found in problems.items():
                 if found:
-                    raise InvariantError(f"block after {parent.height}: {problem}")
+                    raise InvariantError(f"block after {before}: {problem}")
             headers.append(header)
             parent = header
         return headers
@@ -211,8 +255,18 @@ class BlockStore:
         """The highest stored height; 0 is genesis."""
         return self._tip.height
 
+    @property
+    def base(self) -> int:
+        """The lowest height here above genesis; what is below was never here."""
+        return self._base
+
+    @property
+    def executed_from(self) -> int:
+        """The lowest height above genesis whose receipts and writes are here."""
+        return self._executed_from
+
     def transaction_count(self) -> int:
-        """How many transactions were executed since genesis."""
+        """How many executed transactions are indexed here: since genesis, or since `base`."""
         with self._env.read() as txn:
             return int(txn.stat(self._env.database(_TRANSACTIONS))["entries"])
 
@@ -260,16 +314,20 @@ class BlockStore:
 
     def writes(self, height: int) -> bytes | None:
         """The packed write set (`chain.model.merkle.unpack_writes`); empty bytes for genesis."""
-        return self._part(height, _WRITES)
+        return None if 0 < height < self._executed_from else self._part(height, _WRITES)
 
     def write_set(self, height: int) -> WriteSet:
         """Raises StoreError where no such block is stored."""
         writes = self.writes(height)
         if writes is None:
-            raise StoreError(f"{self.path}: no block {height}, the highest is {self.height()}")
+            raise StoreError(
+                f"{self.path}: no block {height} with its writes, there are {self._executed_from}..{self.height()}"
+            )
         return unpack_writes(writes)
 
     def receipts(self, height: int) -> list[bytes] | None:
+        if 0 < height < self._executed_from:
+            return None
         found = self._part(height, _RECEIPTS)
         return None if found is None else unpack_parts(found)
 
@@ -286,8 +344,16 @@ class BlockStore:
         location = self.transaction_location(transaction_hash)
         return None if location is None else self.receipt_at(*location)
 
+    def parts_for_peers(self, height: int) -> tuple[bytes, bytes, bytes, bytes] | None:
+        """(header, certificate, proposal digest, packed skipped positions), from one look at the block."""
+        with self._env.view() as txn:
+            value = txn.get(height_key(height), db=self._env.database(_BLOCKS)) if height > 0 else None
+            if value is None:
+                return None
+            return part(value, _HEADER), part(value, _CERTIFICATE), part(value, _PROPOSAL), part(value, _SKIPPED)
+
     def block(self, height: int) -> StoredBlock | None:
-        """The whole block, for peers that catch up."""
+        """The whole block; where it was adopted, without receipts and writes."""
         if height < 0:
             return None
         with self._env.view() as txn:
@@ -373,6 +439,11 @@ class BlockStore:
 
     def close(self) -> None:
         self._env.close()
+
+
+def _load_height(data: bytes | None) -> int:
+    """A height of the meta database; 1 where it is not set: the chain is here from its first block on."""
+    return 1 if data is None else int.from_bytes(data, "big")
 
 
 def history_prefix(key: bytes) -> bytes:

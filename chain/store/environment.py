@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -28,6 +28,8 @@ KEY_BYTES_MAX: Final = 511
 STAMP_KEY: Final = b"stamp"
 META: Final = b"meta"
 _SPARE_READS: Final = 8  # ended read transactions kept for the next one
+
+openers: Final[dict[Path, Callable[..., Any]]] = {}  # data folders whose environments are not files (the simulator's)
 
 WriteTransaction: TypeAlias = "lmdb.Transaction[bytes]"
 Database: TypeAlias = Any  # lmdb's handle type has no public name
@@ -73,7 +75,7 @@ class Environment:
         try:
             if not self.readonly:
                 self.path.mkdir(parents=True, exist_ok=True)
-            return lmdb.open(
+            return openers.get(self.path.parent, lmdb.open)(  # type: ignore[no-any-return]
                 str(self.path), map_size=self.map_bytes, subdir=True, readonly=self.readonly, metasync=True, sync=True,
                 lock=True, create=not self.readonly, readahead=False, max_readers=READERS_MAX, max_dbs=databases,
                 max_spare_txns=_SPARE_READS, mode=0o640,

@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from chain.codec import decode
 from chain.errors import BadInput, ConfigError, InvariantError, StoreError
-from chain.model.block import Header, WriteSet
+from chain.model.block import Header, WriteSet, decode_header
 from chain.model.merkle import state_root
 from chain.model.proofs import receipt_proof, value_proof
 from chain.model.validators import ValidatorSet
 from chain.store.blocks import BLOCKS_MAP_BYTES, BlockStore
+from chain.store.joining import adopt_joined
 from chain.store.journal import JOURNAL_MAP_BYTES, JournalStore
 from chain.store.lock import FolderLock
+from chain.store.snapshots import SnapshotFolder
 from chain.store.state import STATE_MAP_BYTES, StateStore
 
 MAP_BYTES_MIN: Final = 1024 * 1024
@@ -42,17 +43,27 @@ class StoreLimits:
 class Store:
     """The open data folder of a node."""
 
-    def __init__(self, path: Path, lock: FolderLock, blocks: BlockStore, state: StateStore, journal: JournalStore):
+    def __init__(
+        self,
+        path: Path,
+        *,
+        lock: FolderLock,
+        blocks: BlockStore,
+        state: StateStore,
+        journal: JournalStore,
+        snapshots: SnapshotFolder,
+    ) -> None:
         self.path = path
         self.blocks = blocks
         self.state = state
         self.journal = journal
+        self.snapshots = snapshots
         self.replayed = 0  # blocks whose write sets were applied to the state when it was opened
         self._lock = lock
 
     def close(self) -> None:
         """Close the environments, then give up the folder."""
-        for part in (self.journal, self.state, self.blocks):
+        for part in (self.snapshots, self.journal, self.state, self.blocks):
             part.close()
         self._lock.release()
 
@@ -85,6 +96,8 @@ class Store:
         height, position = location
         hashes, receipts = self.blocks.hashes(height), self.blocks.receipts(height)
         header, certificate = self.blocks.header(height), self.blocks.certificate(height)
+        if height < self.blocks.executed_from:
+            raise BadInput("pruned", f"the receipts below height {self.blocks.executed_from} are not kept by this node")
         if hashes is None or receipts is None or header is None or certificate is None:
             raise InvariantError(f"{self.path}: the index names block {height}, which is not whole")
         return receipt_proof(
@@ -104,6 +117,8 @@ class Store:
             raise BadInput("out_of_range", f"height is {height}, must be 1..{self.blocks.height()}")
         written_at = self.blocks.last_write_height(key, height)
         first = written_at or 1
+        if first < self.blocks.executed_from:
+            raise BadInput("pruned", f"the writes below height {self.blocks.executed_from} are not kept by this node")
         if height - first >= PROOF_HEIGHTS_MAX:
             raise BadInput("proof_too_long", f"last written {height - first} heights ago, at most {PROOF_HEIGHTS_MAX}")
         before = self.blocks.header(first - 1)
@@ -111,12 +126,14 @@ class Store:
             raise InvariantError(f"{self.path}: block {first - 1} is missing")
         return value_proof(
             key=key, header=header, certificate=certificate, validators=validators,
-            parent_state_root=decode(Header, before).state_root,
+            parent_state_root=decode_header(before).state_root,
             write_sets=(self.blocks.write_set(at) for at in range(first, height + 1)),
         )  # fmt: skip
 
 
-def open_store(path: Path, genesis: Header, *, limits: StoreLimits | None = None) -> Store:
+def open_store(
+    path: Path, genesis: Header, *, limits: StoreLimits | None = None, snapshot_interval: int = 0
+) -> Store:
     """Open (or make) the data folder of the chain that starts with `genesis`, alone, with the state caught up.
 
     Raises:
@@ -127,6 +144,7 @@ def open_store(path: Path, genesis: Header, *, limits: StoreLimits | None = None
     with contextlib.ExitStack() as undo:
         lock = FolderLock(path)
         undo.callback(lock.release)
+        adopt_joined(path)
         blocks = BlockStore(path / "blocks", genesis, map_bytes=limits.blocks_map_bytes, history=limits.history)
         undo.callback(blocks.close)
         _refuse_lost_journal(path, blocks.height())
@@ -134,10 +152,12 @@ def open_store(path: Path, genesis: Header, *, limits: StoreLimits | None = None
         undo.callback(journal.close)
         state = StateStore(
             path / "state", chain_id=genesis.chain_id, genesis_state_root=genesis.state_root,
-            map_bytes=limits.state_map_bytes,
+            map_bytes=limits.state_map_bytes, snapshot_interval=snapshot_interval,
         )  # fmt: skip
         undo.callback(state.close)
-        store = Store(path, lock, blocks, state, journal)
+        snapshots = SnapshotFolder(path / "snapshots")
+        undo.callback(snapshots.close)
+        store = Store(path, lock=lock, blocks=blocks, state=state, journal=journal, snapshots=snapshots)
         store.replayed = _recover(blocks, state)
         undo.pop_all()
         return store
@@ -162,6 +182,11 @@ def _recover(blocks: BlockStore, state: StateStore) -> int:
             "are always written first, so one of the folders was replaced. Move the state folder away: it is made "
             "again from the blocks"
         )
+    if state.height() + 1 < blocks.executed_from:
+        raise StoreError(
+            f"{state.path}: the state stands at height {state.height()}; this node joined by snapshot and has the "
+            f"writes from height {blocks.executed_from} on only. Move the whole data folder away: it will join again"
+        )
     root = _header(blocks, state.height()).state_root
     if state.state_root() != root:
         raise StoreError(
@@ -185,4 +210,4 @@ def _header(blocks: BlockStore, height: int) -> Header:
     data = blocks.header(height)
     if data is None:
         raise StoreError(f"{blocks.path}: block {height} is missing")
-    return decode(Header, data)
+    return decode_header(data)

@@ -11,7 +11,7 @@ is stored; the proposals of stored blocks stay, because their bodies are the blo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -144,6 +144,19 @@ class JournalStore:
             if key in named:
                 txn.delete(named[key], db=slots)
 
+    def remove(self, unwanted: Callable[[bytes], bool]) -> int:
+        """Drop the records that `unwanted` says yes to, durably; returns how many. For repairs of a stopped node:
+        whoever removes a vote must know that it cannot count any more."""
+        database, slots = self._env.database(_RECORDS), self._env.database(_SLOTS)
+        with self._env.write() as txn:
+            dropped = [key for key, value in txn.cursor(database) if unwanted(bytes(value[8:]))]
+            named = {sequence: name for name, sequence in txn.cursor(slots)}
+            for key in dropped:
+                txn.delete(key, db=database)
+                if key in named:
+                    txn.delete(named[key], db=slots)
+        return len(dropped)
+
     # --- proposals and bodies ---
 
     def proposal(self, digest: bytes) -> tuple[bytes, list[bytes]] | None:
@@ -154,6 +167,12 @@ class JournalStore:
                 return None
             proposal, *transactions = unpack_parts(value)
             return proposal, transactions
+
+    def proposal_parts(self, digest: bytes) -> bytes | None:
+        """The proposal and its raw transactions as they lie here: `chain.store.layout.pack_parts` of them."""
+        with self._env.view() as txn:
+            value = self._find(txn, digest)
+            return None if value is None else bytes(value)
 
     def proposal_bytes(self, digest: bytes) -> bytes | None:
         """The encoded proposal without its bodies."""

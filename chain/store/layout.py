@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Final
 
+from chain.errors import DecodeError
+
 _WORD: Final = struct.Struct(">I")
 
 
@@ -48,6 +50,28 @@ def unpack_parts(value: bytes | memoryview) -> list[bytes]:
     ends: tuple[int, ...] = struct.unpack_from(f">{count}I", value, 4)
     blob = bytes(value[base:])
     return [blob[start:end] for start, end in zip((0, *ends), ends, strict=False)]
+
+
+def decode_parts(value: bytes) -> list[bytes]:
+    """`unpack_parts` of bytes from anybody.
+
+    Raises:
+        DecodeError: not what `pack_parts` makes.
+    """
+    try:
+        parts = unpack_parts(value)
+    except struct.error as error:
+        raise DecodeError(f"parts: {error}") from None
+    if pack_parts(parts) != value:
+        raise DecodeError("parts: not the canonical layout")
+    return parts
+
+
+def decode_integers(value: bytes) -> tuple[int, ...]:
+    """`unpack_integers` of bytes from anybody. Raises DecodeError."""
+    if len(value) % 4:
+        raise DecodeError(f"integers: {len(value)} bytes")
+    return unpack_integers(value)
 
 
 def pack_integers(values: Sequence[int]) -> bytes:

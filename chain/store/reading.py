@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from chain.codec import decode
 from chain.errors import BadInput, StoreError
-from chain.model.block import Header, WriteSet
+from chain.model.block import Header, WriteSet, decode_header
 from chain.model.merkle import state_root
 from chain.store.blocks import BlockStore, StoredBlock
 from chain.store.journal import JournalStore
@@ -62,6 +61,10 @@ class StoredChain:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def proposal(self, digest: bytes) -> tuple[bytes, list[bytes]] | None:
+        """(encoded proposal, its raw transactions), stored as a block or not; None if it is not here."""
+        return self._journal.proposal(digest)
+
     def inputs(self, height: int) -> BlockInputs:
         """A block above genesis with everything that its execution started from.
 
@@ -79,7 +82,7 @@ class StoredChain:
             raise BadInput("pruned", f"block {height} or its transactions are no longer in {self.path}")
         skipped = frozenset(block.skipped)
         executed = [raw for at, raw in enumerate(found[1]) if at not in skipped]
-        return BlockInputs(block, decode(Header, block.header), executed)
+        return BlockInputs(block, decode_header(block.header), executed)
 
     @contextlib.contextmanager
     def state_before(
@@ -111,7 +114,7 @@ class StoredChain:
                 raise BadInput("pruned", f"block {height} is no longer in {self.path}: the state cannot be made again")
             write_set = self.blocks.write_set(height)
             root = state_root(root, write_set)
-            if root != decode(Header, header).state_root:
+            if root != decode_header(header).state_root:
                 raise StoreError(f"{self.path}: the write set of block {height} does not lead to its state root")
             run.append((height, root, write_set))
             keys += len(write_set)

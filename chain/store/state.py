@@ -1,14 +1,18 @@
 """The state environment: the value of every key after the stored height, for the node and its executors.
 
     state   key -> value
+    undo    key -> value at the snapshot height (empty: none), of the keys written since
     meta    "position" -> height and state root, written with the values of that height
+            "snapshot" -> the snapshot height that state and undo together still hold
 
-`StateStore` is the node's, `StateReader` any other process's. A height is all there or not at all.
+`StateStore` is the node's, `StateReader` any other process's. A height is all there or not at all. The state at the
+last snapshot height can be read until `release_snapshot`, over restarts too (docs/adr/0016-snapshots.md).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -18,12 +22,16 @@ import lmdb
 from chain.codec import Record, decode, encode
 from chain.errors import DecodeError, InvariantError, StoreError
 from chain.model.block import WriteSet
-from chain.store.environment import META, Database, Environment, open_environment
+from chain.model.snapshot import Pair
+from chain.store.environment import META, Database, Environment, WriteTransaction, open_environment
+from chain.store.layout import height_key
 from chain.types import Digest
 
 STATE_MAP_BYTES: Final = 256 * 1024**3
-_STATE: Final = b"state"
+STATE: Final = b"state"
+UNDO: Final = b"undo"
 _POSITION_KEY: Final = b"position"
+_SNAPSHOT_KEY: Final = b"snapshot"
 
 
 class _Position(Record, frozen=True, kw_only=True):
@@ -35,15 +43,23 @@ class StateStore:
     """The only writer of the state; safe for threads."""
 
     def __init__(
-        self, path: Path, *, chain_id: bytes, genesis_state_root: bytes, map_bytes: int = STATE_MAP_BYTES
+        self,
+        path: Path,
+        *,
+        chain_id: bytes,
+        genesis_state_root: bytes,
+        map_bytes: int = STATE_MAP_BYTES,
+        snapshot_interval: int = 0,
     ) -> None:
-        """Open, or make it empty at height 0.
+        """Open, or make it empty at height 0. `snapshot_interval` is the chain's; 0: it has no snapshots.
 
         Raises:
             StoreError, ConfigError: as `Environment` and `Environment.check_stamp` say.
         """
         self.path = path
-        self._env: Environment = open_environment(path, kind="state", databases=(_STATE,), map_bytes=map_bytes)
+        self._env: Environment = open_environment(path, kind="state", databases=(STATE, UNDO), map_bytes=map_bytes)
+        self._interval = snapshot_interval
+        self._released = 0
         try:
             if self._env.check_stamp(chain_id):
                 with self._env.write() as txn:
@@ -52,6 +68,7 @@ class StateStore:
                     txn.put(_POSITION_KEY, position, db=self._env.database(META))
             with self._env.read() as txn:
                 self._position = _load_position(self._env, txn)
+                self._snapshot = _load_snapshot(self._env, txn)
         except BaseException:
             self._env.close()
             raise
@@ -67,21 +84,34 @@ class StateStore:
     def apply(self, items: Sequence[tuple[int, bytes, WriteSet]]) -> None:
         """Make the write sets of a run of blocks durable in one transaction; items are (height, state root, writes).
 
+        A snapshot height ends a transaction: the state stands at it exactly, once.
+
         Raises:
             InvariantError: not the next heights in order, an empty value, or a key of no or too many bytes.
-            StoreError: the disk refuses. Nothing of the run is kept in either case.
+            StoreError: the disk refuses. Nothing of the transaction is kept in either case.
         """
-        if not items:
-            return
+        for expected, (at, _, _) in enumerate(items, self._position.height + 1):
+            if at != expected:
+                raise InvariantError(f"state: height {at} where {expected} is next")
+        first = 0
+        for end, (at, _, _) in enumerate(items, 1):
+            if end == len(items) or self._is_snapshot_height(at):
+                self._apply(items[first:end])
+                first = end
+
+    def _is_snapshot_height(self, height: int) -> bool:
+        return self._interval > 0 and height % self._interval == 0
+
+    def _apply(self, items: Sequence[tuple[int, bytes, WriteSet]]) -> None:
         merged: dict[bytes, bytes | None] = {}
+        for _, _, writes in items:
+            merged.update(writes)
+        height = items[-1][0]
+        snapshot = None if self._snapshot == self._released else self._snapshot
         with self._env.write() as txn:
-            height = self._position.height
-            for at, _, writes in items:
-                if at != height + 1:
-                    raise InvariantError(f"state: height {at} where {height + 1} is next")
-                merged.update(writes)
-                height = at
-            database = self._env.database(_STATE)
+            database = self._env.database(STATE)
+            if snapshot is not None:
+                self._keep_old(txn, merged)
             puts = sorted((key, value) for key, value in merged.items() if value is not None)
             if not all(value for _, value in puts):
                 raise InvariantError(f"state: an empty value in heights up to {height}")
@@ -90,17 +120,59 @@ class StateStore:
             txn.cursor(database).putmulti(puts)
             position = _Position(height=height, state_root=items[-1][1])
             txn.put(_POSITION_KEY, encode(position), db=self._env.database(META))
-        self._position = position
+            if self._is_snapshot_height(height):
+                snapshot = height
+            if snapshot != self._snapshot:
+                self._begin_snapshot(txn, snapshot)
+        self._position, self._snapshot = position, snapshot
+
+    def _keep_old(self, txn: WriteTransaction, keys: Iterable[bytes]) -> None:
+        """The values at the snapshot height, of keys that are written for the first time since."""
+        state, undo = self._env.database(STATE), self._env.database(UNDO)
+        for key in sorted(keys):
+            if txn.get(key, db=undo) is None:
+                txn.put(key, txn.get(key, db=state) or b"", db=undo)
+
+    def _begin_snapshot(self, txn: WriteTransaction, height: int | None) -> None:
+        txn.drop(self._env.database(UNDO), delete=False)
+        if height is None:
+            txn.delete(_SNAPSHOT_KEY, db=self._env.database(META))
+        else:
+            put_snapshot_height(self._env, txn, height)
+
+    # --- the state at the last snapshot height ---
+
+    @property
+    def snapshot_height(self) -> int | None:
+        """The height whose state `snapshot` gives, besides the stored one; None: there is none, or it was released."""
+        return None if self._snapshot == self._released else self._snapshot
+
+    @contextlib.contextmanager
+    def snapshot(self, height: int) -> Iterator[Iterator[Pair]]:
+        """All pairs of the state at `snapshot_height`, ascending by key, while blocks above it are applied.
+
+        Raises:
+            StoreError: the state of that height is not kept, or cannot be read.
+        """
+        with self._env.read() as txn:
+            if _load_snapshot(self._env, txn) != height:
+                raise StoreError(f"{self.path}: the state at height {height} is no longer kept")
+            changed = iter(txn.cursor(self._env.database(UNDO)))
+            yield _undone(iter(txn.cursor(self._env.database(STATE))), changed)
+
+    def release_snapshot(self, height: int) -> None:
+        """The state at `height` is needed no more; the next write drops what was kept for it."""
+        self._released = height
 
     def get(self, key: bytes) -> bytes | None:
         """The value at the stored height."""
         with self._env.read() as txn:
-            return txn.get(key, db=self._env.database(_STATE)) if key else None
+            return txn.get(key, db=self._env.database(STATE)) if key else None
 
     def scan(self, prefix: bytes) -> list[tuple[bytes, bytes]]:
         """All (key, value) whose key starts with `prefix`, ascending, at the stored height."""
         with self._env.read() as txn:
-            return _scan(txn, self._env.database(_STATE), prefix)
+            return _scan(txn, self._env.database(STATE), prefix)
 
     @property
     def environment(self) -> Environment:
@@ -126,12 +198,12 @@ class StateReader:
         """
         self.path = path
         self._env: Environment = open_environment(
-            path, kind="state", databases=(_STATE,), map_bytes=map_bytes, readonly=True
+            path, kind="state", databases=(STATE,), map_bytes=map_bytes, readonly=True
         )
         try:
             if self._env.read_stamp() is None:
                 raise StoreError(f"{path}: the state was never finished; start its node")
-            self._database: Database = self._env.database(_STATE)
+            self._database: Database = self._env.database(STATE)
             self._txn = self._env.begin_read()
             self._position = _load_position(self._env, self._txn)
         except BaseException:
@@ -186,6 +258,41 @@ def _load_position(environment: Environment, txn: lmdb.Transaction[bytes]) -> _P
         return decode(_Position, data)
     except DecodeError as error:
         raise StoreError(f"{environment.path}: its height cannot be read: {error}") from None
+
+
+def put_position(environment: Environment, txn: WriteTransaction, *, height: int, state_root: bytes) -> None:
+    """For a state that is loaded, not executed."""
+    position = _Position(height=height, state_root=state_root)
+    txn.put(_POSITION_KEY, encode(position), db=environment.database(META))
+
+
+def put_snapshot_height(environment: Environment, txn: WriteTransaction, height: int) -> None:
+    txn.put(_SNAPSHOT_KEY, height_key(height), db=environment.database(META))
+
+
+def _load_snapshot(environment: Environment, txn: lmdb.Transaction[bytes]) -> int | None:
+    data = txn.get(_SNAPSHOT_KEY, db=environment.database(META))
+    return None if data is None else int.from_bytes(data, "big")
+
+
+def _undone(state: Iterator[Pair], undo: Iterator[Pair]) -> Iterator[Pair]:
+    """The pairs of `state` with those of `undo` in their places; an empty value says that there was none."""
+    old = next(undo, None)
+    for pair in state:
+        while old is not None and old[0] < pair[0]:
+            if old[1]:
+                yield old
+            old = next(undo, None)
+        if old is not None and old[0] == pair[0]:
+            if old[1]:
+                yield old
+            old = next(undo, None)
+        else:
+            yield pair
+    while old is not None:
+        if old[1]:
+            yield old
+        old = next(undo, None)
 
 
 def _scan(

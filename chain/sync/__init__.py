@@ -1,8 +1,12 @@
 """Getting what this node misses from the others, and giving them what they miss."""
 
-from chain.sync.blocks import BlockFetcher, CheckedBlock
+from chain.sync.blocks import BlockFetcher
+from chain.sync.checking import BlockChecker, CheckedBlock
 from chain.sync.proposals import ProposalObtainer, Wanted
-from chain.sync.server import SyncServer
+from chain.sync.server import ServingBudget, SyncServer
 from chain.sync.wire import RequestKind
 
-__all__ = ["BlockFetcher", "CheckedBlock", "ProposalObtainer", "RequestKind", "SyncServer", "Wanted"]
+__all__ = [
+    "BlockChecker", "BlockFetcher", "CheckedBlock", "ProposalObtainer", "RequestKind", "ServingBudget", "SyncServer",
+    "Wanted",
+]  # fmt: skip

@@ -12,13 +12,22 @@ from chain.types import DIGEST_BYTES, MESSAGE_BYTES_MAX, ValidatorId
 
 ANSWER_BYTES_MAX: Final = MESSAGE_BYTES_MAX - 64 * 1024  # room for framing
 BLOCKS_PER_ANSWER_MAX: Final = 64
+BLOCKS_BYTES_WANTED: Final = 2 * 1024 * 1024  # an answer of blocks is closed when it has reached this
 HASHES_PER_REQUEST_MAX: Final = MESSAGE_BYTES_MAX // DIGEST_BYTES // 2
+CHUNKS_PER_ANSWER_MAX: Final = 256
+CHUNKS_BYTES_WANTED: Final = 1024 * 1024  # an answer of chunks is closed when it has reached this
+CHUNK_HASHES_PER_ANSWER_MAX: Final = 65_536
 
 
 class RequestKind(enum.IntEnum):
     BLOCKS = 1
     PROPOSAL = 2
     TRANSACTIONS = 3
+    TIP = 4
+    SNAPSHOT = 5
+    CHUNK_HASHES = 6
+    CHUNKS = 7
+    TRUST = 8
 
 
 # (peer, kind, payload, time-out in seconds) -> answer; raises PeerFault or TimeoutError
@@ -41,9 +50,13 @@ class ProposalBodies(Record, frozen=True, kw_only=True):
 
 
 class FetchedBlock(Record, frozen=True, kw_only=True):
-    bodies: ProposalBodies
+    """A block as it lies in the server's store: `bodies` is `pack_parts` (chain.store.layout) of the proposal and its
+    raw transactions, `skipped` the positions that execution skipped, 4 bytes each."""
+
+    bodies: bytes
     header: bytes
     certificate: bytes
+    skipped: bytes
 
 
 class BlocksAnswer(Record, frozen=True, kw_only=True):
@@ -62,3 +75,41 @@ class TransactionsRequest(Record, frozen=True, kw_only=True):
 
 class TransactionsAnswer(Record, frozen=True, kw_only=True):
     transactions: tuple[bytes, ...]  # those that are known, in the order asked for
+
+
+class TipAnswer(Record, frozen=True, kw_only=True):
+    """What a node has; TIP is asked for without a payload. Only a hint: everything else proves itself."""
+
+    height: int
+    base: int  # the lowest block it has above genesis
+    snapshots: tuple[int, ...]  # heights, ascending
+
+
+class SnapshotRequest(Record, frozen=True, kw_only=True):
+    height: int
+
+
+class SnapshotAnswer(Record, frozen=True, kw_only=True):
+    """What ties a snapshot to a certificate: its head, the headers from its height up to the one that commits to it,
+    and that one's certificate."""
+
+    head: bytes  # encode(SnapshotHead)
+    headers: tuple[bytes, ...]
+    certificate: bytes
+
+
+class ChunksRequest(Record, frozen=True, kw_only=True):
+    """Chunks `first`.. of a snapshot (CHUNKS, CHUNK_HASHES). `offset` is 0, or where the part already had of a chunk
+    that is larger than a message ends."""
+
+    height: int
+    first: int
+    last: int
+    offset: int
+
+
+class ChunksAnswer(Record, frozen=True, kw_only=True):
+    """Consecutive chunks from the first one asked for. `rest` is the number of bytes that the last one still lacks."""
+
+    chunks: tuple[bytes, ...]
+    rest: int

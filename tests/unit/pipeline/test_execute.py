@@ -6,12 +6,14 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 
+import msgspec
 import pytest
 
 from chain.codec import pack
 from chain.errors import InvariantError
 from chain.model.block import Header, Proposal, gap_proposal, header_hash, proposal_digest
 from chain.model.transaction import Transaction
+from chain.model.validators import ValidatorSchedule, ValidatorSet
 from chain.pipeline.ahead import AheadStats
 from chain.pipeline.bodies import Bodies, LiveProposal
 from chain.pipeline.execute import IN_FLIGHT_MAX, STORE_LAG_MAX, ExecutedBlock, ExecuteStage
@@ -19,14 +21,16 @@ from chain.pipeline.spans import CpuMeter, Spans
 from chain.types import ZERO_DIGEST, Digest, Height, ValidatorId
 from executor import ExecutionInput, ExecutionOutput, ExecutionStats
 from tests.unit.pool.transactions import CHAIN_ID, make_transaction
+from tests.unit.store.factory import ChainFactory
 
+OLD_SET, NEW_SET = (ChainFactory(name=name).validators for name in ("old", "new"))
 LEADER = ValidatorId(b"\x01" * 20)
 STATS = ExecutionStats(
     mode="", reason="", shards=0, largest_shard=0, shard_sizes=(), conflicts_predicted=0, conflicts_actual=0,
     reexecuted=0, executors_lost=0, busy_us=(), plan_us=0, validate_us=0, cpu_us=0, wall_us=0,
 )  # fmt: skip
 PARENT = Header(
-    chain_id=CHAIN_ID, height=6, time_ms=5_000, parent_hash=ZERO_DIGEST, proposal_digest=ZERO_DIGEST, rule_set=1,
+    chain_id=CHAIN_ID, height=6, time_ms=5_000, parent_hash=ZERO_DIGEST, proposal_digest=ZERO_DIGEST, rule_set=3,
     validator_set_hash=ZERO_DIGEST, transaction_count=0, transaction_root=ZERO_DIGEST, receipt_root=ZERO_DIGEST,
     state_root=ZERO_DIGEST, gas_used=0,
 )  # fmt: skip
@@ -42,21 +46,33 @@ class World:
 
     def __init__(self) -> None:
         self.inputs: list[ExecutionInput] = []
+        self.writes: dict[int, bytes] = {}
         self.discards: list[int] = []
         self.blocks: list[ExecutedBlock] = []
         self.done: set[Digest] = set()
         self.held: deque[tuple[ExecutionInput, asyncio.Future[ExecutionOutput]]] | None = None  # set: answers wait here
         self.bodies = Bodies(NoArchive())
+        self.schedule = ValidatorSchedule(OLD_SET)
+        self.known_at_executed: list[ValidatorSet] = []
+        self.scheduled: dict[bytes, ValidatorSet] = {}  # by packed write set
+        self.roots: dict[int, bytes | None] = {}  # None: not known yet
         self.stage = ExecuteStage(
             last=PARENT, bodies=self.bodies, engine=self, index=self, spans=Spans(), cpu=CpuMeter(), queue_max=256,
-            executed=self.blocks.append,
+            executed=self.on_executed, schedule=self.schedule, window=2, scheduled=self.scheduled.get, snapshots=self,
         )  # fmt: skip
+
+    def on_executed(self, block: ExecutedBlock) -> None:
+        self.blocks.append(block)
+        self.known_at_executed.append(self.schedule.last_known)
+
+    def root_in(self, height: Height) -> bytes | None:
+        return self.roots.get(height, b"")
 
     def execute(self, block: ExecutionInput) -> asyncio.Future[ExecutionOutput]:
         self.inputs.append(block)
         answer: asyncio.Future[ExecutionOutput] = asyncio.get_running_loop().create_future()
         if self.held is None:
-            answer.set_result(echo(block))
+            answer.set_result(self.echo(block))
         else:
             self.held.append((block, answer))
         return answer
@@ -72,7 +88,11 @@ class World:
         for _ in range(count):
             assert self.held is not None
             block, answer = self.held.popleft()
-            answer.set_result(echo(block))
+            answer.set_result(self.echo(block))
+
+    def echo(self, block: ExecutionInput) -> ExecutionOutput:
+        output = echo(block)
+        return msgspec.structs.replace(output, writes=self.writes.get(block.height, output.writes))
 
     def executed(self, hashes: Sequence[Digest]) -> list[bool]:
         return [transaction_hash in self.done for transaction_hash in hashes]
@@ -120,6 +140,47 @@ def echo(block: ExecutionInput) -> ExecutionOutput:
         height=block.height, transaction_root=root, receipt_root=root, state_root=root, gas_used=1,
         receipts=tuple(b"r" for _ in block.transactions), writes=pack(()), stats=STATS,
     )  # fmt: skip
+
+
+def test_a_header_waits_for_the_root_it_commits_to_and_nothing_else_does() -> None:
+    world = World()
+    world.roots = {8: None}
+    for height in (7, 8, 9):
+        world.put(height, [])
+
+    async def scenario() -> None:
+        await world.until(lambda: len(world.inputs) == 3 and len(world.blocks) == 1)
+        assert [block.header.height for block in world.blocks] == [7], "executed further, published no further"
+        world.roots[8] = b"\x05" * 32
+        world.stage.wake()
+        await world.until(lambda: len(world.blocks) == 3)
+
+    asyncio.run(scenario())
+    assert [block.header.snapshot_root for block in world.blocks] == [b"", b"\x05" * 32, b""]
+
+
+def test_a_header_names_the_set_in_force_at_its_height() -> None:
+    """What block 8 schedules is in force from 8 + window + 1 on, and known before anybody hears of the block."""
+    world = World()
+    world.writes[8] = b"scheduling"
+    world.scheduled[b"scheduling"] = NEW_SET
+    for height in range(7, 14):
+        world.put(height, [])
+    world.run(lambda: len(world.blocks) == 7)
+    sets = [block.header.validator_set_hash for block in world.blocks]
+    assert sets == [OLD_SET.digest] * 4 + [NEW_SET.digest] * 3
+    assert [block.validators for block in world.blocks] == [None, NEW_SET, *[None] * 5]
+    assert world.known_at_executed == [OLD_SET, *[NEW_SET] * 6]
+
+
+def test_what_is_executed_ahead_schedules_nothing() -> None:
+    world = World()
+    world.writes[7] = b"scheduling"
+    world.scheduled[b"scheduling"] = NEW_SET
+    world.speculate(7, [])
+    world.run(lambda: len(world.inputs) == 1)
+    assert world.blocks == []
+    assert world.schedule.last_known is OLD_SET
 
 
 def test_a_header_extends_its_parent() -> None:

@@ -17,10 +17,10 @@ from chain.pipeline.bodies import Bodies, LiveProposal
 from chain.pipeline.order import FRAMES_PENDING_MAX, ConsensusStage
 from chain.pipeline.spans import CpuMeter, Spans
 from chain.types import Digest, Height, Instant, ValidatorId
-from consensus import Replica, encode_signed
+from consensus import Epoch, Replica, encode_signed
 from consensus.effects import Broadcast, Effect, JournalRecord, Persist, ProposalRecord, VoteRecord
-from consensus.events import Event, Started
-from consensus.messages import Message, Prepare, Signed, Verified
+from consensus.events import Event, PeerStatus, Started, Stored
+from consensus.messages import Message, Prepare, Signed, Status, Verified
 
 CHAIN_ID = Digest(b"\xc0" * 32)
 KEYS = [ValidatorKey(bytes((at + 1,)) * 32) for at in range(4)]
@@ -38,6 +38,7 @@ class ScriptedReplica:
     """Stands in for the core: answers each event with the next list of effects."""
 
     view = 0
+    epoch = Epoch(VALIDATORS)
 
     def __init__(self, *answers: Sequence[Effect]) -> None:
         self.answers = list(answers)
@@ -66,7 +67,6 @@ class World:
         self.thread = ThreadPoolExecutor(1)
         self.stage = ConsensusStage(
             replica=cast("Replica", self.replica),
-            validators=VALIDATORS,
             chain_id=CHAIN_ID,
             window=8,
             verifier=self,
@@ -190,3 +190,26 @@ def test_a_halt_stops_what_is_already_on_its_way_out() -> None:
     world.on_write = world.stage.halt
     world.run(lambda: world.stage.post(Started()), lambda: world.log == ["durable 1"])
     assert world.log == ["durable 1"]
+
+
+def test_a_status_of_who_does_not_vote_is_no_fault_and_told_to_the_core_under_the_connections_name() -> None:
+    stranger, other = ValidatorKey(b"\x77" * 32), ValidatorKey(b"\x78" * 32)
+    world = World()
+    world.replica.epoch = Epoch(VALIDATORS, window=8)
+    status = Status(view=0, changing=False, certified=5, ordered=5)
+    frame = encode_signed(Signed(sender=stranger.validator_id, message=status, signature=bytes(64)))
+
+    def hear() -> None:
+        world.stage.receive(other.validator_id, frame)
+        world.stage.receive(stranger.validator_id, frame)
+
+    world.run(hear, lambda: bool(world.replica.events))
+    assert world.replica.events == [PeerStatus(peer=stranger.validator_id, certified=Height(5))]
+    assert world.faults == []
+
+
+def test_what_the_store_has_is_told_to_the_core() -> None:
+    world = World()
+    world.stage.on_stored(Height(7))
+    assert world.replica.events == [Stored(height=Height(7))]
+    world.thread.shutdown()

@@ -131,7 +131,7 @@ def test_requests_of_a_view_that_is_over_are_void() -> None:
     async def scenario(world: World) -> None:
         world.request(height=1, view=0)
         await world.settle()
-        world.stage.cancel(View(1))
+        world.stage.cancel()
         await world.settle()
         world.add(1)
         await world.settle()
@@ -140,6 +140,39 @@ def test_requests_of_a_view_that_is_over_are_void() -> None:
         await world.settle()
 
     assert [view for view, _ in run(scenario).packed] == [1]
+
+
+def test_what_is_cancelled_is_void_whatever_its_view() -> None:
+    """Views begin again at 0 in every epoch."""
+
+    async def scenario(world: World) -> None:
+        world.request(height=1, view=7)
+        await world.settle()
+        world.stage.cancel()
+        world.request(height=2, view=0)
+        world.add(1)
+        await world.settle()
+
+    assert [(view, proposal.height) for view, proposal in run(scenario).packed] == [(0, 2)]
+
+
+def test_towards_a_boundary_an_empty_proposal_is_packed_at_once() -> None:
+    async def scenario(world: World) -> None:
+        world.in_flight = 1
+        world.stage._last_packed_us = 2**62
+        world.request(height=5)
+        await world.settle()
+        assert world.packed == []
+        world.backlog = 4
+        world.stage.request(PackRequest(View(0), Height(5), may_be_empty=True))
+        await world.settle()
+        assert world.packed == [], "a full line holds back empty blocks too"
+        world.backlog = 3
+        world.stage.wake()
+        await world.settle()
+
+    [(_, proposal)] = run(scenario).packed
+    assert (proposal.height, proposal.hashes, proposal.proposer) == (5, b"", LEADER)
 
 
 def test_expired_transactions_make_no_empty_block() -> None:

@@ -8,7 +8,17 @@ from dataclasses import dataclass, field
 from nacl.signing import SigningKey
 
 from chain.codec import encode, pack
-from chain.model.block import Certificate, Event, Header, Proposal, Receipt, VoteSignature, WriteSet, header_hash
+from chain.model.block import (
+    Certificate,
+    Event,
+    Header,
+    Proposal,
+    Receipt,
+    VoteSignature,
+    WriteSet,
+    encode_header,
+    header_hash,
+)  # fmt: skip
 from chain.model.block import proposal_digest as digest_of_proposal
 from chain.model.genesis import ChainParameters, Genesis, genesis_header
 from chain.model.merkle import merkle_root, pack_writes, state_root
@@ -106,7 +116,7 @@ class ChainFactory:
         made = Made(
             header=header,
             block=StoredBlock(
-                header=encode(header), certificate=encode(self.certify(header, signers)),
+                header=encode_header(header), certificate=encode(self.certify(header, signers)),
                 proposal_digest=header.proposal_digest, skipped=skipped, hashes=b"".join(executed), receipts=receipts,
                 writes=pack_writes(writes),
             ),

@@ -10,7 +10,7 @@ import pytest
 
 from chain.codec import decode, encode
 from chain.errors import BadInput, ConfigError, InvariantError, StoreError
-from chain.model.block import Receipt, WriteSet
+from chain.model.block import Receipt, WriteSet, encode_header
 from chain.store import BlockStore, StoredBlock, find_events
 from tests.unit.store.factory import CONTRACT, OTHER_CONTRACT, ChainFactory, key_of, some_writes
 
@@ -31,7 +31,7 @@ def blocks(chain: ChainFactory, tmp_path: Path) -> Iterator[BlockStore]:
 
 def test_new_store_holds_genesis_only(chain: ChainFactory, blocks: BlockStore) -> None:
     assert blocks.height() == 0
-    assert blocks.header(0) == encode(chain.genesis_header)
+    assert blocks.header(0) == encode_header(chain.genesis_header)
     assert blocks.certificate(0) is None
     assert blocks.writes(0) == b""
     assert blocks.receipts(0) == []
