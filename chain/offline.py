@@ -33,7 +33,9 @@ DOCUMENT_BYTES_MAX = 256 * 1024 * 1024
 
 _CHECKPOINT = 4  # the vote type of a header's certificate
 _ARITY = 16
+_SNAPSHOT_RULE_SET = 3  # from it on a genesis has a snapshot interval and a header a snapshot root
 _ZERO = bytes(32)
+_SETS = bytes(19) + b"\x01validators\x00"  # state keys of the validator sets that were ever scheduled
 _HEX = re.compile("(?:[0-9a-f]{2})*")
 _PARAMETERS = (
     "rule_set", "window", "block_transactions_max", "block_bytes_max", "block_gas_max", "transaction_gas_max",
@@ -42,8 +44,9 @@ _PARAMETERS = (
 _HEADER: tuple[tuple[str, type], ...] = (
     ("chain_id", bytes), ("height", int), ("time_ms", int), ("parent_hash", bytes), ("proposal_digest", bytes),
     ("rule_set", int), ("validator_set_hash", bytes), ("transaction_count", int), ("transaction_root", bytes),
-    ("receipt_root", bytes), ("state_root", bytes), ("gas_used", int),
+    ("receipt_root", bytes), ("state_root", bytes), ("gas_used", int), ("snapshot_root", bytes),
 )  # fmt: skip
+_RULE_SET_AT = [name for name, _ in _HEADER].index("rule_set")
 
 
 class ProofError(Exception):
@@ -101,7 +104,8 @@ def verify_proof(document: object, genesis: object) -> Verdict:
         check, own = _value_claim, ("key", "parent_state_root", "write", "absences")
     else:
         raise ProofError(f"kind is {head.get('kind')!r}, must be 'receipt' or 'value'")
-    proof = _object(document, "proof", ("format", "kind", "claim", "header", "signatures", "validators", *own))
+    fields = ("format", "kind", "claim", "header", "signatures", "validators", *own)
+    proof = _object(document, "proof", (*fields, "changes") if "changes" in head else fields)
     header = _header(proof["header"])
     if header["chain_id"] != trust.chain_id:
         raise ProofError(f"header: chain {header['chain_id'].hex()}, the trusted chain is {trust.chain_id.hex()}")
@@ -135,13 +139,16 @@ def _trust(document: object) -> _Trust:
             document, "genesis",
             ("format", "name", "created_ms", "parameters", "validators", "ca_certificate_sha256", "deployers"),
         )  # fmt: skip
-        parameters = _object(genesis["parameters"], "parameters", _PARAMETERS)
+        number = _get(genesis["parameters"], "parameters", dict).get("rule_set")
+        newer = type(number) is int and number >= _SNAPSHOT_RULE_SET
+        names = (*_PARAMETERS, "snapshot_interval") if newer else _PARAMETERS
+        parameters = _object(genesis["parameters"], "parameters", names)
         validators = _validators(genesis["validators"])
         encoded = _pack(
             [
                 _get(genesis["name"], "name", str),
                 _get(genesis["created_ms"], "created_ms", int),
-                [_get(parameters[field], field, int) for field in _PARAMETERS],
+                [_get(parameters[field], field, int) for field in names],
                 [[member.name, member.key, member.weight] for member in validators],
                 _hex(genesis["ca_certificate_sha256"], "ca_certificate_sha256", 32),
                 [_hex(item, "deployers", 20) for item in _get(genesis["deployers"], "deployers", list)],
@@ -180,12 +187,18 @@ def _set_digest(validators: tuple[_Validator, ...]) -> bytes:
 def _header(text: object) -> dict[str, Any]:
     data = _hex(text, "header")
     fields: Any = _unpack(data, "header")
-    if type(fields) is not tuple or len(fields) != len(_HEADER):
-        raise ProofError(f"header: not {len(_HEADER)} fields")
+    if type(fields) is not tuple or len(fields) not in (len(_HEADER) - 1, len(_HEADER)):
+        raise ProofError(f"header: not {len(_HEADER) - 1} or {len(_HEADER)} fields")
+    has_snapshots = _get(fields[_RULE_SET_AT], "header.rule_set", int) >= _SNAPSHOT_RULE_SET
+    if has_snapshots != (len(fields) == len(_HEADER)):
+        raise ProofError(f"header: {len(fields)} fields under rule set {fields[_RULE_SET_AT]}")
+    if not has_snapshots:
+        fields = (*fields, b"")
     header: dict[str, Any] = {}
     for (name, kind), field in zip(_HEADER, fields, strict=True):
         value = _get(field, f"header.{name}", kind)
-        if (kind is bytes and len(value) != 32) or (kind is int and value < 0):
+        empty = name == "snapshot_root" and value == b""
+        if (kind is bytes and len(value) != 32 and not empty) or (kind is int and value < 0):
             raise ProofError(f"header.{name}: wrong length or sign")
         header[name] = value
     if header["height"] < 1:
@@ -201,13 +214,65 @@ def _certificate(
     validators = _validators(proof["validators"])
     if _set_digest(validators) != header["validator_set_hash"]:
         raise ProofError("validators: not the set that the header names")
-    if validators != trust.validators:
+    if validators != _set_at(header["height"], proof, trust):
         raise ProofError("validators: not the trusted set")
+    return _signatures(proof["signatures"], header, validators)
+
+
+def _set_at(height: int, proof: dict[str, Any], trust: _Trust) -> tuple[_Validator, ...]:
+    """The set in force at a height: the trusted one, or what the proof's changes made of it, each one proved."""
+    current, since = trust.validators, 0
+    for at, item in enumerate(_get(proof.get("changes", []), "changes", list)):
+        name = f"changes[{at}]"
+        change = _object(item, name, ("header", "signatures", "parent_state_root", "leaf", "proof"))
+        header = _header(change["header"])
+        if header["chain_id"] != trust.chain_id:
+            raise ProofError(f"{name}: of another chain")
+        if header["height"] < since:
+            raise ProofError(f"{name}: block {header['height']} is below height {since}, where its set is in force")
+        if _set_digest(current) != header["validator_set_hash"]:
+            raise ProofError(f"{name}: the header names another set than the one in force")
+        try:
+            _signatures(change["signatures"], header, current)
+        except ProofError as error:
+            raise ProofError(f"{name}: {error}") from None
+        leaf = _hex(change["leaf"], f"{name}.leaf")
+        root = _hex(change["parent_state_root"], f"{name}.parent_state_root", 32)
+        if _state_root(root, _walk(leaf, change["proof"], f"{name}.proof")[2]) != header["state_root"]:
+            raise ProofError(f"{name}: the row does not lead to the header's state root")
+        since, current = _scheduled(leaf, name)
+        if not header["height"] < since <= height:
+            raise ProofError(f"{name}: a set from height {since} on, of block {header['height']}, for {height}")
+    return current
+
+
+def _scheduled(leaf: bytes, name: str) -> tuple[int, tuple[_Validator, ...]]:
+    """(first height, set) of a row that schedules a set."""
+    key, value = _write(leaf, f"{name}.leaf")
+    if not key.startswith(_SETS) or value is None:
+        raise ProofError(f"{name}.leaf: not a row of the validator sets")
+    since = _get(_unpack(key[len(_SETS) :], f"{name}.leaf"), f"{name}.leaf", int)
+    members: list[_Validator] = []
+    for member in _get(_unpack(value, f"{name}.leaf"), f"{name}.leaf", tuple):
+        match member:
+            case (str(who), bytes(public_key), int(weight)) if type(weight) is int and weight > 0:
+                members.append(_Validator(who, public_key, weight))
+            case _:
+                raise ProofError(f"{name}.leaf: not a validator")
+    if not members or len({member.key for member in members}) != len(members):
+        raise ProofError(f"{name}.leaf: no validators, or two with one public key")
+    return since, tuple(members)
+
+
+def _signatures(
+    items: object, header: dict[str, Any], validators: tuple[_Validator, ...]
+) -> tuple[tuple[str, ...], int, int, int]:
+    """What `_certificate` says, of signatures by a set that is known."""
     by_id = {_tagged(b"headrace/validator-id/1", member.key)[-20:]: member for member in validators}
     message = _pack([b"headrace/vote/1", header["chain_id"], _CHECKPOINT, 0, header["height"], header["hash"]])
     signers: list[str] = []
     weight, previous = 0, b""
-    for at, item in enumerate(_get(proof["signatures"], "signatures", list)):
+    for at, item in enumerate(_get(items, "signatures", list)):
         fields = _object(item, f"signatures[{at}]", ("validator", "signature"))
         signer = _hex(fields["validator"], f"signatures[{at}].validator", 20)
         signature = _hex(fields["signature"], f"signatures[{at}].signature", 64)
@@ -215,7 +280,7 @@ def _certificate(
             raise ProofError(f"signatures[{at}]: not ascending by validator, or one validator twice")
         member = by_id.get(signer)
         if member is None:
-            raise ProofError(f"signatures[{at}]: {signer.hex()} is no validator of this chain")
+            raise ProofError(f"signatures[{at}]: {signer.hex()} is no validator in force")
         try:
             VerifyKey(member.key).verify(message, signature)
         except (CryptoError, ValueError, TypeError):

@@ -10,7 +10,8 @@ from typing import Annotated, Final
 
 import typer
 
-from chain.cli import accounts, blocks, chain_reads, contracts, network
+from chain.cli import accounts, blocks, chain_reads, contracts, doctor, members, network
+from chain.cli import sim as simulation
 from chain.cli.common import EXIT_FAILED, JsonOption, note
 from chain.client import NodesUnreachable
 from chain.errors import HeadraceError
@@ -126,7 +127,10 @@ app.add_typer(blocks.app, name="block")
 app.command("status")(chain_reads.status)
 app.add_typer(chain_reads.proof_app, name="proof")
 app.command("verify-proof")(chain_reads.verify_proof_command)
+app.add_typer(members.app, name="members")
+app.add_typer(doctor.app, name="doctor")
 app.command("demo")(demo)
+app.command("sim", context_settings=simulation.SETTINGS)(simulation.sim)
 
 
 if __name__ == "__main__":

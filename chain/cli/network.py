@@ -27,6 +27,7 @@ from chain.cli.processes import READY_TIMEOUT_MS, NetworkProcesses, claim_pid
 from chain.client import Client, NodesUnreachable, RpcFailed
 from chain.errors import ConfigError
 from chain.node.consortium import DEFAULT_NODES, NetworkInfo, NodeSpec, create_network
+from chain.node.expansion import CARD_FILE, add_node, renew_certificate
 
 STATUS_TIMEOUT_MS: Final = 2_000
 FOLLOW_S: Final = 0.2
@@ -134,6 +135,61 @@ def stop(
     stopped = sorted(asyncio.run(processes.stop(names or None)))
     text = f"stopped: {', '.join(stopped)}" if stopped else "nothing was running"
     report({"stopped": stopped}, as_json=as_json, lines=lambda: [text])
+
+
+@app.command("add-node")
+def add(
+    node: Annotated[str, typer.Argument(metavar="NAME:ORGANISATION:ROLE", help="The node; roles as in `init`.")],
+    network: NetworkOption = None,
+    host: Annotated[str | None, typer.Option(help="Address it listens on. [default: the first node's]")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make keys, a certificate of the consortium's CA and a folder for another node. The chain has to take it in then.
+
+    \b
+    Example:
+      headrace network add-node new-bank:"New Bank":bank
+      headrace members propose-add new-bank --as regulator --as delta-bank --as harbour-bank
+      headrace network start new-bank
+    """
+    info = open_network(network)
+    spec = _spec(node)
+    made = add_node(info, spec, host=host)
+    document = {
+        "name": made.name, "organisation": made.organisation, "validator": made.validator, "url": made.rpc_url,
+        "endpoint": f"{made.host}:{made.gateway_port}", "folder": str(made.folder),
+        "card": str(made.folder / CARD_FILE),
+    }  # fmt: skip
+    report(
+        document, as_json=as_json,
+        lines=lambda: [
+            f"node {made.name} in {made.folder}",
+            "the chain does not know it yet; a validator proposes it with:",
+            f"  {command_hint(f'members propose-add {made.name} --as NODE', info.path)}",
+        ],
+    )  # fmt: skip
+
+
+@app.command("renew-certificate")
+def renew(
+    node: Annotated[str, typer.Argument(help="Name of the node.")],
+    network: NetworkOption = None,
+    new_key: Annotated[bool, typer.Option("--new-key", help="Make a new TLS key too.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """A new TLS certificate for a node. If it runs here it is told (SIGHUP) and loses no connection.
+
+    \b
+    Examples:
+      headrace network renew-certificate delta-bank
+      headrace network renew-certificate delta-bank --new-key
+    """
+    info = open_network(network)
+    expires = renew_certificate(info, node, new_key=new_key)
+    told = NetworkProcesses(info).hang_up(node)
+    document = {"node": node, "expires": expires, "told": told}
+    text = "the node uses it from now on" if told else "the node uses it when it starts"
+    report(document, as_json=as_json, lines=lambda: [f"certificate of {node} is valid until {expires}; {text}"])
 
 
 @app.command("status")
@@ -269,6 +325,8 @@ def _status_lines(nodes: list[dict[str, Any]]) -> list[str]:
             continue
         consensus = status["consensus"]
         state = "ready" if status["ready"] else "catching up"
+        if consensus["role"] != "validator":
+            state = consensus["role"]
         if consensus["diverged"]:
             state = "diverged"
         peers = f"{status['peers_connected']}/{status['peers_total']}"

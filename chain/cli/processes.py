@@ -33,6 +33,7 @@ READY_TIMEOUT_MS: Final = 60_000
 STOP_TIMEOUT_MS: Final = 15_000
 KILL_TIMEOUT_MS: Final = 5_000
 POLL_S: Final = 0.05
+ALONE_MS: Final = 3_000  # a node that is no member and that nobody has talked to for so long will not become ready
 START_TIME_SLACK_S: Final = 1.0  # psutil derives start times from the boot time, which the clock may move
 LOG_TAIL_LINES: Final = 15
 LOG_TAIL_BYTES: Final = 64 * 1024
@@ -196,6 +197,13 @@ class NetworkProcesses:
                     raise ProcessError(f"not ready after {timeout_ms} ms: {late}. The first one's log ends:\n  {tail}")
                 await asyncio.sleep(POLL_S)
 
+    def hang_up(self, name: str) -> bool:
+        """Tell a node to read its certificates again (SIGHUP); False if it does not run."""
+        known = self.running(name)
+        if known is not None:
+            _signal(known.pid, signal.SIGHUP)
+        return known is not None
+
     # --- stopping ---
 
     async def stop(
@@ -274,8 +282,14 @@ def _node_command(node: NodeInfo) -> list[str]:
 async def _is_ready(session: aiohttp.ClientSession, node: NodeInfo) -> bool:
     try:
         async with session.get(f"{node.rpc_url}/health/ready") as response:
-            return response.status == 200
-    except (aiohttp.ClientError, OSError, TimeoutError):
+            if response.status == 200:
+                return True
+        request = {"jsonrpc": "2.0", "id": 1, "method": "status", "params": {}}
+        async with session.post(node.rpc_url, json=request) as response:
+            status = (await response.json())["result"]
+        alone = status["peers_connected"] == 0 and status["uptime_ms"] >= ALONE_MS
+        return alone and status["consensus"]["role"] in ("stranger", "removed")  # as ready as it gets
+    except (aiohttp.ClientError, OSError, TimeoutError, ValueError, KeyError, TypeError):
         return False
 
 

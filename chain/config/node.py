@@ -50,6 +50,11 @@ class PathsConfig:
     tls_certificate: str = text("node's certificate, PEM", default="tls.crt")
     ca_certificate: str = text("consortium CA's certificate, PEM", default="ca.crt")
     validator_key: str = text("key that signs votes", default="validator.key")
+    next_validator_key: str = text(
+        "key that signs votes once the chain says so (a rotation); need not exist", default="validator.next.key"
+    )
+    next_tls_key: str = text("key of the certificate for that key, PEM; need not exist", default="tls.next.key")
+    next_tls_certificate: str = text("certificate for that key, PEM; need not exist", default="tls.next.crt")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +136,20 @@ class CryptoConfig:
     """Signature checking."""
 
     threads: int = integer("threads that check signatures", low=1, high=64, unit="threads", default=2)
+    kernel: str = choice(
+        "Ed25519 checks eight at a time, where the processor has AVX-512 IFMA", allowed=("auto", "never"),
+        default="auto",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SyncConfig:
+    """How a node that is far behind catches up."""
+
+    snapshot: str = choice(
+        "loading of a certified state snapshot instead of executing every block", allowed=("auto", "never"),
+        default="auto",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +173,7 @@ class NodeConfig:
     pool: PoolConfig = field(default_factory=PoolConfig)
     consensus: ConsensusConfig = field(default_factory=ConsensusConfig)
     crypto: CryptoConfig = field(default_factory=CryptoConfig)
+    sync: SyncConfig = field(default_factory=SyncConfig)
     log: LogConfig = field(default_factory=LogConfig)
 
     def path(self, name: str) -> Path:
@@ -171,6 +191,7 @@ TABLES: Final[dict[str, type[Any]]] = {
     "pool": PoolConfig,
     "consensus": ConsensusConfig,
     "crypto": CryptoConfig,
+    "sync": SyncConfig,
     "log": LogConfig,
 }
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from chain.errors import ConfigError
-from chain.model.genesis import ChainParameters, Genesis, check_genesis
+from chain.model.genesis import RULE_SET, ChainParameters, Genesis, check_genesis, parameter_names
 from chain.model.validators import Validator
 from chain.types import ADDRESS_BYTES, DIGEST_BYTES
 
@@ -30,7 +30,7 @@ def genesis_to_json(genesis: Genesis) -> dict[str, Any]:
         "format": FORMAT,
         "name": genesis.name,
         "created_ms": genesis.created_ms,
-        "parameters": {field: getattr(parameters, field) for field in ChainParameters.__struct_fields__},
+        "parameters": {field: getattr(parameters, field) for field in parameter_names(parameters.rule_set)},
         "validators": [
             {"name": member.name, "public_key": member.public_key.hex(), "weight": member.weight}
             for member in genesis.validators
@@ -52,13 +52,11 @@ def genesis_from_json(document: object) -> Genesis:
     )  # fmt: skip
     if top["format"] != FORMAT:
         raise ConfigError(f"genesis format is {top['format']!r}, must be {FORMAT!r}")
-    parameters = _fields(top["parameters"], "parameters", ChainParameters.__struct_fields__)
+    parameters = _parameters(top["parameters"])
     genesis = Genesis(
         name=_text(top["name"], "name"),
         created_ms=_integer(top["created_ms"], "created_ms", low=0),
-        parameters=ChainParameters(
-            **{field: _integer(value, f"parameters.{field}", low=0) for field, value in parameters.items()}
-        ),
+        parameters=ChainParameters(**parameters),
         validators=tuple(
             _validator(item, f"validators[{at}]") for at, item in enumerate(_list(top["validators"], "validators"))
         ),
@@ -107,6 +105,13 @@ def _fields(value: object, name: str, expected: tuple[str, ...]) -> Mapping[str,
         if field not in expected:
             raise ConfigError(f"genesis {name} has the unknown field {_shown(field)}, allowed: {', '.join(expected)}")
     return value
+
+
+def _parameters(value: object) -> dict[str, int]:
+    """Which fields there are depends on the rule set."""
+    number = value.get("rule_set") if isinstance(value, dict) else None
+    fields = _fields(value, "parameters", parameter_names(number if type(number) is int and number > 0 else RULE_SET))
+    return {field: _integer(item, f"parameters.{field}", low=0) for field, item in fields.items()}
 
 
 def _list(value: object, name: str) -> list[object]:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from chain.codec import decode
 from chain.errors import DecodeError, InvariantError
-from chain.model.block import Certificate, Header, Receipt, WriteSet
+from chain.model.block import Certificate, Header, Receipt, WriteSet, decode_header
 from chain.model.merkle import (
     AbsenceProof,
     InclusionProof,
@@ -50,7 +50,7 @@ def receipt_proof(
         InvariantError: the parts do not belong together.
         IndexError: no such position.
     """
-    head = decode(Header, header)
+    head = decode_header(header)
     digests = [hashes[at : at + DIGEST_BYTES] for at in range(0, len(hashes), DIGEST_BYTES)]
     transaction_tree, receipt_tree = MerkleTree(digests), MerkleTree(receipts)
     if transaction_tree.root != head.transaction_root or receipt_tree.root != head.receipt_root:
@@ -99,7 +99,7 @@ def value_proof(
     Raises:
         InvariantError: the write sets do not lead to the header's state root, or the key is written elsewhere in them.
     """
-    head = decode(Header, header)
+    head = decode_header(header)
     root = parent_state_root
     write: dict[str, Any] | None = None
     value: bytes | None = None

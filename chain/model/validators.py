@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, Protocol
 
 from chain.codec import Record, encode, tagged_digest
-from chain.errors import ConfigError
-from chain.types import ADDRESS_BYTES, Digest, ValidatorId, View
+from chain.errors import ConfigError, InvariantError
+from chain.types import ADDRESS_BYTES, Digest, Height, ValidatorId, View
 
 TAG_VALIDATOR_SET: Final = b"headrace/validator-set/1"
 TAG_VALIDATOR_ID: Final = b"headrace/validator-id/1"
@@ -76,3 +76,80 @@ class ValidatorSet:
     def has_honest(self, validators: Iterable[ValidatorId]) -> bool:
         """More than F: at least one of them is honest."""
         return self.weight(validators) > self.tolerated_weight
+
+
+class HasValidators(Protocol):
+    """What a schedule needs of a genesis."""
+
+    @property
+    def validators(self) -> Iterable[Validator]: ...
+
+
+class ValidatorSchedule:
+    """Which set is in force at which height. An *epoch* is a run of heights with one set; epochs only ever follow.
+
+    `add` puts in a new tuple of epochs at once, so that a thread that reads meanwhile sees the old or the new one.
+    """
+
+    __slots__ = ("_epochs",)
+
+    def __init__(self, first: ValidatorSet) -> None:
+        self._epochs: tuple[tuple[Height, ValidatorSet], ...] = ((Height(0), first),)
+
+    @classmethod
+    def of_genesis(cls, genesis: HasValidators) -> ValidatorSchedule:
+        """With the one epoch that the genesis begins."""
+        return cls(ValidatorSet(genesis.validators))
+
+    def restore(self, rows: Iterable[tuple[int, ValidatorSet]]) -> None:
+        """Add the sets that the state knows as scheduled, (first height, set) ascending.
+
+        Raises:
+            InvariantError: as `add`.
+        """
+        for from_height, validators in rows:
+            self.add(from_height, validators)
+
+    def add(self, from_height: int, validators: ValidatorSet) -> None:
+        """`validators` are in force from `from_height` on. Adding what the last epoch says already does nothing.
+
+        Raises:
+            InvariantError: not above the first height of the last epoch.
+        """
+        last_from, last = self._epochs[-1]
+        if (from_height, validators.digest) == (last_from, last.digest):
+            return
+        if from_height <= last_from:
+            raise InvariantError(f"a validator set from height {from_height} after the one from height {last_from}")
+        self._epochs = (*self._epochs, (Height(from_height), validators))
+
+    @property
+    def epochs(self) -> tuple[tuple[Height, ValidatorSet], ...]:
+        """(first height, set) of each known epoch, ascending; the first one begins at height 0, the genesis."""
+        return self._epochs
+
+    @property
+    def last_known(self) -> ValidatorSet:
+        """The newest set known, in force or scheduled."""
+        return self._epochs[-1][1]
+
+    def at(self, height: int) -> ValidatorSet:
+        """The set in force at a height, as far as is known here: sure up to `window` above the last executed height."""
+        return self._epoch(height)[1]
+
+    def base(self, height: int) -> Height:
+        """The last height before the epoch of `height`; 0 in the first epoch."""
+        return Height(max(0, self._epoch(height)[0] - 1))
+
+    def boundary(self, height: int) -> Height | None:
+        """The last height of the epoch of `height`; None: no end of it is known."""
+        for from_height, _ in self._epochs:
+            if from_height > height:
+                return Height(from_height - 1)
+        return None
+
+    def _epoch(self, height: int) -> tuple[Height, ValidatorSet]:
+        for epoch in reversed(self._epochs):
+            if epoch[0] <= height:
+                return epoch
+        raise InvariantError(f"no validator set at height {height}")

@@ -9,16 +9,17 @@ import msgspec
 
 from chain.codec import decode, encode
 from chain.errors import InvariantError, StoreError
-from chain.model.block import Proposal
+from chain.model.block import SNAPSHOT_LAG, Proposal, encode_header
 from chain.model.genesis import Genesis, genesis_header
 from chain.model.merkle import unpack_writes
 from chain.model.signing import decode_transaction
+from chain.model.snapshot import chunk_count
 from chain.pipeline.bodies import LiveProposal
 from chain.pipeline.store import CertifiedBlock
 from chain.pool import Pool
 from chain.store import KEPT, JournalProposal, JournalStore, Store, StoredBlock, open_store
 from chain.store import JournalRecord as StoredRecord
-from chain.sync.wire import FetchedBlock, ProposalBodies
+from chain.sync.wire import FetchedBlock, ProposalBodies, SnapshotAnswer, TipAnswer
 from chain.types import Digest, Height
 from consensus.effects import (
     CertificateRecord,
@@ -34,7 +35,7 @@ _records: msgspec.msgpack.Decoder[JournalRecord] = msgspec.msgpack.Decoder(Journ
 
 def open_node_store(path: Path, genesis: Genesis) -> Store:
     """Raises StoreError or ConfigError: in use, damaged, or of another chain."""
-    return open_store(path, genesis_header(genesis))
+    return open_store(path, genesis_header(genesis), snapshot_interval=genesis.parameters.snapshot_interval)
 
 
 def load_journal(store: Store) -> list[JournalRecord]:
@@ -110,7 +111,7 @@ class BlockWriter:
 def _stored_block(block: CertifiedBlock) -> StoredBlock:
     executed = block.executed
     return StoredBlock(
-        header=encode(executed.header),
+        header=encode_header(executed.header),
         certificate=encode(block.certificate),
         proposal_digest=executed.proposal_digest,
         skipped=executed.skipped,
@@ -134,18 +135,40 @@ class NodeArchive:
         proposal, raws = found
         return LiveProposal(digest, decode(Proposal, proposal), [decode_transaction(raw) for raw in raws])
 
-    def stored_height(self) -> Height:
-        return Height(self._store.blocks.height())
+    def tip(self) -> TipAnswer:
+        blocks = self._store.blocks
+        return TipAnswer(height=blocks.height(), base=blocks.base, snapshots=self._store.snapshots.heights())
 
     def load_block(self, height: Height) -> FetchedBlock | None:
-        blocks = self._store.blocks
-        header, certificate, digest = blocks.header(height), blocks.certificate(height), blocks.proposal_digest(height)
-        if header is None or certificate is None or digest is None:
+        parts = self._store.blocks.parts_for_peers(height)
+        if parts is None:
             return None
-        bodies = self._stored_bodies(digest)
+        header, certificate, digest, skipped = parts
+        bodies = self._store.journal.proposal_parts(digest)
         if bodies is None:
             raise InvariantError(f"block {height} is stored, its proposal {digest.hex()} is not")
-        return FetchedBlock(bodies=bodies, header=header, certificate=certificate)
+        return FetchedBlock(bodies=bodies, header=header, certificate=certificate, skipped=skipped)
+
+    # --- snapshots ---
+
+    def load_snapshot(self, height: int) -> SnapshotAnswer | None:
+        blocks, head = self._store.blocks, self._store.snapshots.head(height)
+        commit = height + SNAPSHOT_LAG
+        headers, certificate = blocks.headers(height, commit), blocks.certificate(commit)
+        if head is None or certificate is None:
+            return None
+        return SnapshotAnswer(head=encode(head), headers=tuple(headers), certificate=certificate)
+
+    def load_chunk_hashes(self, height: int, first: int, count: int) -> bytes | None:
+        with self._store.snapshots.reading(height) as file:
+            return None if file is None else file.hashes(first, count)
+
+    def load_chunk(self, height: int, index: int, offset: int, bytes_max: int) -> tuple[bytes, int] | None:
+        with self._store.snapshots.reading(height) as file:
+            if file is None or not 0 <= index < chunk_count(file.head.count):
+                return None
+            data = file.chunk(index, offset=offset, bytes_max=bytes_max)
+            return data, max(0, file.chunk_bytes(index) - offset - len(data))
 
     def load_bodies(self, digest: Digest) -> ProposalBodies | None:
         """Only what is durable here is served: a prepared proposal always is."""

@@ -18,7 +18,7 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,13 +134,13 @@ def create_network(
     _check_specs(nodes)
     path = path.absolute()
     _check_free(path)
-    pairs = _free_ports(host, len(nodes)) if ports is None else list(ports)
+    pairs = free_ports(host, len(nodes)) if ports is None else list(ports)
     if len(pairs) != len(nodes):
         raise ConfigError(f"ports has {len(pairs)} pairs, must have {len(nodes)}, one a node")
     keys = [ValidatorKey.generate() for _ in nodes]
     authority = create_authority(consortium=name)
     accounts = {organisation: PrivateKey.generate() for organisation in (*_account_names(nodes), OPERATOR)}
-    deploying = {OPERATOR, *(_account_name(spec) for spec in nodes if spec.role == "regulator")}
+    deploying = {OPERATOR, *(account_name(spec) for spec in nodes if spec.role == "regulator")}
     genesis = Genesis(
         name=name,
         created_ms=int(time.time() * 1_000) if created_ms is None else created_ms,
@@ -153,11 +153,11 @@ def create_network(
     infos = _node_infos(path, host, nodes, keys, pairs)
     network = NetworkInfo(path=path, name=name, chain_id=chain_id(genesis), nodes=infos)
     executor = ExecutorConfig(count=executors, mode=mode)
-    with _appearing(path) as staging:
+    with appearing(path) as staging:
         _write_shared(staging, network, genesis, authority, accounts)
         for info, key in zip(infos, keys, strict=True):
-            config = _node_config(network, info, executor, link_delay_ms)
-            _write_node(staging / "nodes" / info.name, config, genesis, authority, key)
+            config = node_config(network, info, executor, link_delay_ms)
+            write_node(staging / "nodes" / info.name, config, genesis, authority, key)
     return network
 
 
@@ -168,7 +168,7 @@ def load_network(path: Path) -> NetworkInfo:
         ConfigError: no such network, or network.json is damaged.
     """
     path = path.absolute()
-    document = _load_json(path / "network.json")
+    document = load_json(path / "network.json")
     try:
         if document["format"] != FORMAT:
             raise ConfigError(f"{path / 'network.json'}: format is {document['format']!r}, must be {FORMAT!r}")
@@ -214,7 +214,7 @@ def new_account(path: Path, name: str, scheme: int = Scheme.ED25519) -> PrivateK
         BadInput: `unknown_scheme`.
     """
     key = PrivateKey.generate(scheme)
-    _write_account(path, name, key)
+    write_account(path, name, key)
     return key
 
 
@@ -224,7 +224,7 @@ def load_account(path: Path) -> PrivateKey:
     Raises:
         ConfigError: no such file, or it is damaged; the text never shows the secret.
     """
-    document = _load_json(path)
+    document = load_json(path)
     try:
         key = PrivateKey.from_secret(Scheme[str(document["scheme"]).upper()], bytes.fromhex(document["secret"]))
         address = str(document["address"])
@@ -255,7 +255,12 @@ def load_validator_key(path: Path) -> ValidatorKey:
 def _check_specs(nodes: Sequence[NodeSpec]) -> None:
     if not VALIDATORS_MIN <= len(nodes) <= VALIDATORS_MAX:
         raise ConfigError(f"nodes has {len(nodes)} entries, must have {VALIDATORS_MIN}..{VALIDATORS_MAX}")
-    seen = set()
+    check_specs(nodes, taken=())
+
+
+def check_specs(nodes: Sequence[NodeSpec], *, taken: Iterable[str]) -> None:
+    """Raises ConfigError: a name is malformed or taken, or a role unknown."""
+    seen = set(taken)
     for spec in nodes:
         if not _NAME.fullmatch(spec.name):
             raise ConfigError(f"node name is {spec.name!r}, must be 1..48 lower-case letters, digits and hyphens")
@@ -264,23 +269,23 @@ def _check_specs(nodes: Sequence[NodeSpec]) -> None:
         seen.add(spec.name)
         if spec.role not in ROLES:
             raise ConfigError(f"role of {spec.name} is {spec.role!r}, must be one of {', '.join(ROLES)}")
-        if not _NAME.fullmatch(_account_name(spec)) or _account_name(spec) == OPERATOR:
+        if not _NAME.fullmatch(account_name(spec)) or account_name(spec) == OPERATOR:
             raise ConfigError(
                 f"organisation of {spec.name} is {spec.organisation!r}, must be 1..48 letters, digits and spaces, "
                 f"and not {OPERATOR!r}"
             )
 
 
-def _account_name(spec: NodeSpec) -> str:
+def account_name(spec: NodeSpec) -> str:
     """The organisation in lower case with hyphens: the name of its account file."""
     return re.sub(r"[ _.]+", "-", spec.organisation.strip().lower())
 
 
 def _account_names(nodes: Sequence[NodeSpec]) -> list[str]:
-    return list(dict.fromkeys(_account_name(spec) for spec in nodes))
+    return list(dict.fromkeys(account_name(spec) for spec in nodes))
 
 
-def _free_ports(host: str, count: int) -> list[tuple[int, int]]:
+def free_ports(host: str, count: int) -> list[tuple[int, int]]:
     """Ports nobody listens on now; all are held at once so that no two are equal.
 
     They lie below the range from which systems take ports for outgoing connections, so that they stay free.
@@ -314,7 +319,7 @@ def _check_free(path: Path) -> None:
 
 
 @contextmanager
-def _appearing(path: Path) -> Iterator[Path]:
+def appearing(path: Path) -> Iterator[Path]:
     """A folder to fill; it becomes `path` at the end of the block, or vanishes if that fails."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -349,7 +354,8 @@ def _node_infos(
     )  # fmt: skip
 
 
-def _node_config(network: NetworkInfo, info: NodeInfo, executor: ExecutorConfig, link_delay_ms: int) -> NodeConfig:
+def node_config(network: NetworkInfo, info: NodeInfo, executor: ExecutorConfig, link_delay_ms: int) -> NodeConfig:
+    """The configuration of a node of a network: the others are its peers."""
     return NodeConfig(
         folder=info.folder,
         node=IdentityConfig(name=info.name, organisation=info.organisation, role=info.role),
@@ -370,10 +376,15 @@ def _write_shared(
     (folder / "genesis.json").write_text(dump_genesis(genesis), encoding="utf-8")
     for name in ("ca", "accounts", "nodes"):
         (folder / name).mkdir()
-    _write_secret(folder / "ca" / "ca.key", authority.key)
+    write_secret(folder / "ca" / "ca.key", authority.key)
     (folder / "ca" / "ca.crt").write_bytes(authority.certificate)
     for name, key in accounts.items():
-        _write_account(folder / "accounts" / f"{name}.json", name, key)
+        write_account(folder / "accounts" / f"{name}.json", name, key)
+    save_network(folder, network)
+
+
+def save_network(folder: Path, network: NetworkInfo) -> None:
+    """Write network.json, in the place of an older one at once."""
     document = {
         "format": FORMAT,
         "name": network.name,
@@ -391,10 +402,13 @@ def _write_shared(
             for node in network.nodes
         ],
     }
-    (folder / "network.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    temporary = folder / ".network.json"
+    temporary.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    temporary.replace(folder / "network.json")
 
 
-def _write_node(folder: Path, config: NodeConfig, genesis: Genesis, authority: Credentials, key: ValidatorKey) -> None:
+def write_node(folder: Path, config: NodeConfig, genesis: Genesis, authority: Credentials, key: ValidatorKey) -> None:
+    """Everything that one node needs, in a new folder."""
     folder.mkdir()
     (folder / "data").mkdir()
     save_node_config(folder / "node.toml", config)
@@ -408,11 +422,12 @@ def _write_node(folder: Path, config: NodeConfig, genesis: Genesis, authority: C
     (folder / "genesis.json").write_text(dump_genesis(genesis), encoding="utf-8")
     (folder / "ca.crt").write_bytes(authority.certificate)
     (folder / "tls.crt").write_bytes(certificate.certificate)
-    _write_secret(folder / "tls.key", certificate.key)
-    _write_secret(folder / "validator.key", key.secret.hex().encode() + b"\n")
+    write_secret(folder / "tls.key", certificate.key)
+    write_secret(folder / "validator.key", key.secret.hex().encode() + b"\n")
 
 
-def _write_account(path: Path, name: str, key: PrivateKey) -> None:
+def write_account(path: Path, name: str, key: PrivateKey) -> None:
+    """A new account file. Raises ConfigError."""
     document = {
         "name": name,
         "scheme": key.scheme.name.lower(),
@@ -421,14 +436,14 @@ def _write_account(path: Path, name: str, key: PrivateKey) -> None:
         "secret": key.secret.hex(),
     }
     try:
-        _write_secret(path, json.dumps(document, indent=2).encode() + b"\n")
+        write_secret(path, json.dumps(document, indent=2).encode() + b"\n")
     except FileExistsError:
         raise ConfigError(f"{path} exists, an account file must be new") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written: {error.strerror}") from None
 
 
-def _write_secret(path: Path, content: bytes) -> None:
+def write_secret(path: Path, content: bytes) -> None:
     """A new file that only its owner may read, from its first byte on."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _SECRET_MODE)
     try:
@@ -440,7 +455,8 @@ def _write_secret(path: Path, content: bytes) -> None:
         raise
 
 
-def _load_json(path: Path) -> dict[str, Any]:
+def load_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file. Raises ConfigError."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What a node writes down when its execution differs from a certificate, before anything is lost."""
+"""What a node writes down when it no longer agrees with a quorum, before anything is lost."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
+from chain.errors import StoreError
 from chain.model.block import Header
 from chain.pipeline.execute import ExecutedBlock
 from consensus.effects import Diverged
@@ -17,6 +18,7 @@ REPORT: Final = "divergence.json"
 def write_divergence(data: Path, effect: Diverged, executed: ExecutedBlock | None) -> Path:
     """Writes `divergence.json` beside the databases: the two header hashes and, where this node executed the height,
     its own header, the hash and receipt of each transaction and the write set, to compare with a healthy node's block.
+    It appears whole or not at all.
     """
     report: dict[str, Any] = {
         "height": effect.height,
@@ -37,5 +39,25 @@ def write_divergence(data: Path, effect: Diverged, executed: ExecutedBlock | Non
         ]
         report["writes"] = executed.output.writes.hex()
     path = data / REPORT
-    path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    temporary = path.with_suffix(".writing")
+    temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    temporary.replace(path)
     return path
+
+
+def load_divergence(data: Path) -> dict[str, Any] | None:
+    """The report in a data folder, None if there is none.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    path = data / REPORT
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path}: cannot be read: {error}") from None
+    if not isinstance(report, dict) or not {"height", "reason", "own_header_hash"} <= report.keys():
+        raise StoreError(f"{path}: no report of a divergence")
+    return report

@@ -11,6 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from chain.node.executions import SHARD_BOUNDS, Executions
+from chain.node.members import Role
 from chain.node.node import Node
 from chain.pipeline.spans import summarize
 from chain.types import Height
@@ -40,6 +41,13 @@ class NodeCollector(Collector):
         yield _gauge("headrace_consensus_ordered_height", "Highest ordered height", replica.ordered_height)
         yield _gauge("headrace_consensus_certified_height", "Highest certified height", replica.certified_height)
         yield _gauge("headrace_consensus_diverged", "1 if this node stopped voting", bool(self._node.diverged))
+        yield _gauge("headrace_consensus_validators", "Validators in force", len(self._node.validators))
+        is_validator = self._node.members.role is Role.VALIDATOR
+        yield _gauge("headrace_consensus_is_validator", "1 if this node is one of them", is_validator)
+        expires = self._node.members.certificate_expires()
+        if expires is not None:
+            name = "headrace_net_certificate_expiry_timestamp_seconds"
+            yield _gauge(name, "End of the node's certificate", expires.timestamp())
         yield _counter("headrace_consensus_view_changes", "Views entered by a view change", views_entered)
         yield _gauge("headrace_store_height", "Highest stored height", last.height)
         yield _counter(

@@ -17,18 +17,22 @@ import structlog
 
 from chain.codec import decode
 from chain.config import NodeConfig
-from chain.crypto import Scheme, Verifier, verify
-from chain.errors import BadInput, InvariantError, PeerFault
-from chain.model.block import Certificate, Header, Proposal
+from chain.errors import InvariantError
+from chain.model.block import Certificate, Proposal
 from chain.model.genesis import Genesis, chain_id
 from chain.model.signing import ValidatorKey
-from chain.model.transaction import TRANSACTION_BYTES_MAX, Transaction
+from chain.model.transaction import Transaction
 from chain.model.validators import ValidatorSet
-from chain.net import Channel, Gateway, GatewayHandlers
+from chain.net import Channel, DuplicateValidatorError, GatewayHandlers, TlsFiles, duplicate_validator
 from chain.node.archive import BlockWriter, JournalWriter, NodeArchive
+from chain.node.catching_up import CatchingUp
 from chain.node.divergence import write_divergence
 from chain.node.executions import Executions
+from chain.node.faults import count_fault, count_stranger
+from chain.node.gossip import GossipIntake
+from chain.node.members import NodeMembers
 from chain.node.pool_watch import PoolWatch
+from chain.node.surroundings import REAL, Surroundings
 from chain.node.tracker import ExecutedTransactions, Waiters
 from chain.pipeline import ConsensusStage, ExecuteStage, PackStage, Stage, StoreStage
 from chain.pipeline.bodies import Bodies, LiveProposal
@@ -36,16 +40,14 @@ from chain.pipeline.execute import ExecutedBlock
 from chain.pipeline.pack import PackRequest
 from chain.pipeline.spans import CpuMeter, Spans, now_us
 from chain.pipeline.store import CertifiedBlock
-from chain.pool import GOSSIP_BYTES, Gossip, Intake, IntakeResult, Pool, PoolLimits, TransactionsMessage
+from chain.pool import Gossip, Intake, IntakeResult, Pool, PoolLimits
 from chain.store import Store
-from chain.sync import BlockFetcher, ProposalObtainer, RequestKind, SyncServer, Wanted
-from chain.sync.blocks import CheckedBlock
-from chain.types import Digest, Height, Instant, ValidatorId, View
-from consensus import Replica, ReplicaConfig, verify_certificate
+from chain.sync import ProposalObtainer, RequestKind, Wanted
+from chain.types import Digest, Height, ValidatorId, View
+from consensus import ReplicaConfig, Succession
 from consensus.effects import Diverged, FetchBlocks, JournalRecord, ObtainProposal
 from consensus.effects import Store as StoreEffect
 from consensus.events import (
-    BlockFetched,
     Event,
     Executed,
     PeerConnected,
@@ -54,14 +56,11 @@ from consensus.events import (
     ProposalRefused,
     Started,
 )
-from executor.engine import Engine
+from contracts.system.membership import members_of_genesis, scheduled_set
 
 BACKLOG_HEIGHTS_MAX: Final = 8  # ordered and not yet stored: the leader packs no more
 QUEUE_HEIGHTS_MAX: Final = 512
-GOSSIP_BATCHES_MAX: Final = 64  # of one peer, being checked at once
-GOSSIP_PAYLOAD_MAX: Final = GOSSIP_BYTES + TRANSACTION_BYTES_MAX + 4_096  # an honest message is never larger
-EVIDENCE_LOGGED_MAX: Final = 4_096  # bytes
-FAULTS_LOGGED: Final = frozenset({1, 10, 100, 1_000})  # of one peer; after that every ten-thousandth
+LEAVING_S: Final = 5.0  # validators that were removed are still served for so long
 
 log = structlog.get_logger("headrace.node")
 
@@ -70,30 +69,40 @@ class Node:
     """Runs until `stop`; `failed` is set when a promise broke or a stage died, and then the process must end."""
 
     def __init__(
-        self, *, config: NodeConfig, genesis: Genesis, key: ValidatorKey, store: Store, records: list[JournalRecord]
+        self,
+        *,
+        config: NodeConfig,
+        genesis: Genesis,
+        key: ValidatorKey,
+        store: Store,
+        records: list[JournalRecord],
+        next_key: ValidatorKey | None = None,
+        around: Surroundings = REAL,
     ) -> None:
+        """`next_key` signs once the chain says so: the node rotates its key."""
+        self.around = around
         self.config = config
         self.genesis = genesis
         self.chain_id = chain_id(genesis)
         self.parameters = genesis.parameters
-        self.validators = ValidatorSet(genesis.validators)
         self.store = store
-        self.validator_id = key.validator_id
-        self.started_ms = wall_ms()
+        keys = (key,) if next_key is None else (key, next_key)
+        self.members = NodeMembers(config=config, genesis=genesis, keys=keys, store=store)
+        self.started_ms = around.wall_ms()
         self.clock_offset_us = time.time_ns() // 1_000 - now_us()  # spans are shown by the wall clock
         self.faults: dict[ValidatorId, int] = {}
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.joined: asyncio.Future[int] = asyncio.get_running_loop().create_future()  # a chain is loaded: open it
         self.diverged = ""
         self.spans = Spans()
         self.cpu = CpuMeter()
         self.waiters = Waiters()
-        self.verifier = Verifier(threads=config.crypto.threads)
+        self.verifier = around.verifier(threads=config.crypto.threads)
         self.pool = Pool(PoolLimits(transactions_max=config.pool.transactions_max, bytes_max=config.pool.bytes_max))
         self._tasks: set[asyncio.Task[None]] = set()
         self._threads: list[ThreadPoolExecutor] = []
         self._executed: dict[Height, ExecutedBlock] = {}
         self.ordered: dict[Digest, Height] = {}  # transactions whose position is fixed and which are not stored
-        self._gossip_batches: dict[ValidatorId, int] = {}
         self._stopping = False
         self._executor_cpu_us = 0
         self.executions = Executions()
@@ -104,46 +113,58 @@ class Node:
         self.journal = JournalWriter(store.journal)
         self.archive = NodeArchive(store, self.pool)
         self.bodies = Bodies(self.archive)
-        self.engine = Engine(
+        self.engine = around.engine(
             state_path=store.state.path,
             executors=config.executor.count,
             chain_id=self.chain_id,
             rule_set=self.parameters.rule_set,
             transaction_gas_max=self.parameters.transaction_gas_max,
             deployers=frozenset(genesis.deployers),
+            window=self.parameters.window,
+            validators=members_of_genesis(genesis),
             mode="parallel" if config.executor.mode == "parallel" else "serial",
         )
-        self.replica = self._make_replica(key, records)
+        self.replica = self._make_replica(records)
         self._journal_thread = self._thread("journal")
         self.peer_thread = self._thread("peers", 2)  # what peers ask for, and what is fetched from them
         self.read_thread = self._thread("reads", 2)  # what clients ask for
-        self._build_network(key)
+        self._build_network()
         self._build_sync()
-        self._build_line(key)
+        self._build_line()
         self._reserve_standing()
 
-    def _make_replica(self, key: ValidatorKey, records: list[JournalRecord]) -> Replica:
+    @property
+    def validator_id(self) -> ValidatorId:
+        """This node's; another one after it rotated its key."""
+        return self.members.own
+
+    @property
+    def validators(self) -> ValidatorSet:
+        """The set in force for the next height."""
+        return self.members.validators
+
+    def _make_replica(self, records: list[JournalRecord]) -> Succession:
         certificate = self.store.blocks.certificate(self.last_header.height)
         times = self.config.consensus
-        return Replica(
+        return Succession(
             config=ReplicaConfig(
                 view_timeout_ms=times.view_timeout_ms,
                 view_timeout_ms_max=times.view_timeout_ms_max,
                 retransmit_ms=times.retransmit_ms,
                 timestamp_drift_ms_max=self.parameters.timestamp_drift_ms_max,
             ),
-            signer=key,
-            validators=self.validators,
+            signers=self.members.keys,
+            schedule=self.members.schedule,
             chain_id=self.chain_id,
             window=self.parameters.window,
             last=(self.last_header, decode(Certificate, certificate) if certificate else None),
             journal=records,
         )
 
-    def _build_network(self, key: ValidatorKey) -> None:
-        self.gateway = Gateway.from_config(
-            self.config,
-            own=key.validator_id,
+    def _build_network(self) -> None:
+        self.gateway = self.around.gateway(
+            self.members.config(),
+            own=self.members.own,
             chain_id=self.chain_id,
             authority_sha256=self.genesis.ca_certificate_sha256,
             handlers=GatewayHandlers(
@@ -151,8 +172,10 @@ class Node:
                 on_request=self._on_request,
                 on_connected=self._on_connected,
                 on_fault=self._on_gateway_fault,
+                on_duplicate=self._on_duplicate,
             ),
         )
+        self.gateway.set_members(self.members.peers())
         self.intake = Intake(
             pool=self.pool,
             verifier=self.verifier,
@@ -161,12 +184,14 @@ class Node:
             lifetime_max=self.parameters.lifetime_max,
             transaction_gas_max=self.parameters.transaction_gas_max,
             height=lambda: Height(self.last_header.height),
-            now=monotonic_ms,
+            now=self.around.monotonic_ms,
             lifetime_slack=2 * self.parameters.window + BACKLOG_HEIGHTS_MAX,
             measure=self.cpu.measure,
         )
         self.gossip = Gossip(self._broadcast_transactions)
-        self.sync_server = SyncServer(self.archive)
+        self.gossip_intake = GossipIntake(
+            intake=self.intake, fault=self.report_fault, added=lambda: self.pool_watch.changed(), spawn=self.spawn
+        )
 
     def _thread(self, name: str, count: int = 1) -> ThreadPoolExecutor:
         thread = ThreadPoolExecutor(count, thread_name_prefix=f"headrace-{name}")
@@ -184,25 +209,18 @@ class Node:
             find=self._find_bodies,
             obtained=self._on_obtained,
             refused=self._on_refused,
-            now=monotonic_ms,
+            now=self.around.monotonic_ms,
             spawn=self.spawn,
         )
-        self.fetcher = BlockFetcher(
-            ask=self._ask,
-            check_certificate=self._check_certificate,
-            deliver=self._deliver,
-            stored_height=lambda: Height(self.last_header.height),
-            wait_stored=self._wait_stored,
-            fault=self.report_fault,
-            spawn=self.spawn,
-            thread=self.peer_thread,
+        self.catching_up = CatchingUp(
+            self, ask=self._ask, journal_thread=self._journal_thread, snapshot_thread=self._thread("snapshot")
         )
+        self.fetcher = self.catching_up.fetcher
 
-    def _build_line(self, key: ValidatorKey) -> None:
+    def _build_line(self) -> None:
         replica = self.replica
         self.consensus = ConsensusStage(
             replica=replica,
-            validators=self.validators,
             chain_id=self.chain_id,
             window=self.parameters.window,
             verifier=self.verifier,
@@ -213,11 +231,11 @@ class Node:
             neighbours=self,
             spans=self.spans,
             cpu=self.cpu,
-            now=wall_ms,
+            now=self.around.wall_ms,
         )
         self.pack = PackStage(
             chain_id=self.chain_id,
-            proposer=key.validator_id,
+            proposer=self.members.own,
             parameters=self.parameters,
             pool=self.pool,
             bodies=self.bodies,
@@ -227,7 +245,8 @@ class Node:
             in_flight=lambda: len(replica.in_flight),
             backlog=lambda: replica.ordered_height - self.last_header.height,
             backlog_max=BACKLOG_HEIGHTS_MAX,
-            wall_ms=wall_ms,
+            wall_ms=self.around.wall_ms,
+            clock_us=self.around.now_us,
             packed=self._on_packed,
         )
         self.execute_stage = ExecuteStage(
@@ -239,6 +258,10 @@ class Node:
             cpu=self.cpu,
             queue_max=QUEUE_HEIGHTS_MAX,
             executed=self._on_executed,
+            schedule=self.members.schedule,
+            window=self.parameters.window,
+            scheduled=scheduled_set,
+            snapshots=self.catching_up.snapshots,
         )
         self.store_stage = StoreStage(
             last=Height(self.last_header.height),
@@ -252,7 +275,7 @@ class Node:
         self.pool_watch = PoolWatch(
             pool=self.pool,
             pooled_ms_max=self.config.pool.pooled_ms_max,
-            now=monotonic_ms,
+            now=self.around.monotonic_ms,
             leader_in_reach=self._leader_in_reach,
             post=self.post,
             send_to_all=self.gossip.add,
@@ -275,6 +298,7 @@ class Node:
         for stage in self.stages:
             self.spawn(stage.run()).add_done_callback(self._on_stage_done)
         self.spawn(self.pool_watch.run())
+        self.catching_up.start()
         self.post(Started())
 
     async def stop(self) -> None:
@@ -291,6 +315,7 @@ class Node:
         await self.engine.stop()
         for thread in self._threads:
             thread.shutdown()
+        self.catching_up.close()
         self.store.close()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -336,7 +361,7 @@ class Node:
     def is_ready(self) -> bool:
         """It can take part: enough validators are in reach, it votes, and it is not far behind."""
         reachable = {self.validator_id, *self.gateway.connected()}
-        return not self.diverged and not self.fetcher.running and self.validators.is_quorum(reachable)
+        return not self.diverged and not self.catching_up.running and self.validators.is_quorum(reachable)
 
     def executor_cpu_us(self) -> int:
         return self._executor_cpu_us
@@ -359,36 +384,22 @@ class Node:
         if channel is Channel.CONSENSUS:
             self.consensus.receive(peer, payload)
         elif channel is Channel.TRANSACTIONS:
-            if len(payload) > GOSSIP_PAYLOAD_MAX:
-                self.report_fault(peer, "gossip_too_large")
-            elif self._gossip_batches.get(peer, 0) >= GOSSIP_BATCHES_MAX:
-                self.report_fault(peer, "gossip_dropped")  # it is sent to all again when it is overdue
-            else:
-                self._gossip_batches[peer] = self._gossip_batches.get(peer, 0) + 1
-                self.spawn(self._take_gossip(peer, payload))
-
-    async def _take_gossip(self, peer: ValidatorId, payload: bytes) -> None:
-        try:
-            message = decode(TransactionsMessage, payload)
-            results, added = await self.intake.submit(message.transactions, gossip=True)
-        except BadInput as error:
-            self.report_fault(peer, error.code)
-            return
-        finally:
-            self._gossip_batches[peer] -= 1
-        if any(result.error is not None and result.error.code == "bad_signature" for result in results):
-            self.report_fault(peer, "bad_signature")
-        if added:
-            self.pool_watch.changed()
+            self.gossip_intake.receive(peer, payload)
 
     async def _on_request(self, peer: ValidatorId, kind: int, payload: bytes) -> bytes:
         """Reads of stored blocks take milliseconds: in a thread, so that votes do not wait for them."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self.peer_thread, self.sync_server.answer, kind, payload)
+        return await self.catching_up.serving.serve(peer, kind, payload)
+
+    def _on_duplicate(self, peer: ValidatorId, address: str) -> None:
+        """A peer refuses us: another process answers there under our key. Enough of them, and this one must end."""
+        log.error("duplicate_validator", peer=peer.hex(), seen_at=address)
+        text = duplicate_validator(self.gateway.duplicate_at, self.validators)
+        if text is not None:
+            self.fail(DuplicateValidatorError(text))
 
     def _on_gateway_fault(self, peer: ValidatorId | None, reason: str) -> None:
         if peer is None:
-            log.warning("stranger_refused", reason=reason[:200])
+            count_stranger(self.gateway.strangers[reason], reason)
         else:
             self.report_fault(peer, reason)
 
@@ -430,8 +441,8 @@ class Node:
     def request_proposal(self, request: PackRequest) -> None:
         self.pack.request(request)
 
-    def cancel_requests(self, view: View) -> None:
-        self.pack.cancel(view)
+    def cancel_requests(self) -> None:
+        self.pack.cancel()
         self.obtainer.cancel_fresh()
 
     def obtain(self, effect: ObtainProposal) -> None:
@@ -469,16 +480,10 @@ class Node:
         self.store_stage.put(CertifiedBlock(executed, effect.certificate))
 
     def fetch_blocks(self, effect: FetchBlocks) -> None:
-        self.fetcher.want(effect.first, effect.last, effect.sources)
+        self.catching_up.wanted(effect)
 
     def report_fault(self, peer: ValidatorId, reason: str, evidence: bytes = b"") -> None:
-        """Counted each time; logged at the first, tenth, hundredth, so that a faulty peer does not fill the disk."""
-        count = self.faults[peer] = self.faults.get(peer, 0) + 1
-        if count in FAULTS_LOGGED or count % 10_000 == 0:
-            log.warning(
-                "peer_fault", peer=peer.hex(), reason=reason[:200], count=count,
-                evidence=evidence[:EVIDENCE_LOGGED_MAX].hex(),
-            )  # fmt: skip
+        count_fault(self.faults, peer, reason, evidence)
 
     def report_divergence(self, effect: Diverged) -> None:
         self.diverged = f"height {effect.height}: {effect.reason}"
@@ -516,12 +521,20 @@ class Node:
         self.executions.add(block.header.height, len(block.hashes), block.output.stats)
         self.pool.remove(block.proposal.transaction_hashes())
         self.pool_watch.changed()
-        self.post(Executed(header=block.header))
+        if block.validators is not None:
+            log.info("validators_scheduled", height=block.header.height, validators=len(block.validators))
+            next_key = self.members.load_next_key()
+            if next_key is not None:
+                self.replica.add_signer(next_key)
+        self.post(Executed(header=block.header, validators=block.validators))
+        self.catching_up.executed()
 
     def _on_stored(self, blocks: Sequence[CertifiedBlock]) -> None:
         last = blocks[-1].executed.header
         height = Height(last.height)
         self.last_header = last
+        if self.members.stored(height, [block.executed.output.writes for block in blocks]):
+            self._follow_members()
         self.engine.stored(height)
         self.execute_stage.stored(height)
         self.journal.prune_below = height + 1
@@ -537,38 +550,34 @@ class Node:
         self.obtainer.cancel_up_to(height)
         self.waiters.wake_heights(height)
         self.pool_watch.changed()
+        self.consensus.on_stored(height)
+        self.catching_up.stored(height)
 
-    # --- sync ---
+    def _follow_members(self) -> None:
+        """Who belongs to the chain has changed, or this node has another key now."""
+        members = self.members
+        if self.gateway.own != members.own:
+            self.gateway.reload_tls(TlsFiles.of(members.config()), own=members.own)
+            self.pack.proposer = members.own
+            log.info("key_rotated", validator=members.own.hex())
+        leavers = members.leavers()
+        self.gateway.set_members((*members.peers(), *leavers))
+        if leavers:  # they may not have the last block of their epoch yet, and could never get it later
+            asyncio.get_running_loop().call_later(LEAVING_S, self._part_with_leavers)
+        log.info(
+            "members_changed", height=self.last_header.height, validators=len(members.validators), role=members.role
+        )  # fmt: skip
 
-    def _check_certificate(self, certificate: Certificate, header: Header) -> None:
-        """In a thread. Raises PeerFault."""
-        if header.chain_id != self.chain_id:
-            raise PeerFault("block of another chain")
-        verify_certificate(
-            certificate, validators=self.validators, chain_id=self.chain_id, verify_signature=verify_vote
-        )
+    def _part_with_leavers(self) -> None:
+        if not self._stopping:
+            self.gateway.set_members(self.members.peers())
 
-    async def _wait_stored(self, height: Height, timeout_s: float) -> bool:
-        return height <= self.last_header.height or await self.waiters.height_reached(height, timeout_s)
+    def reload_certificates(self) -> None:
+        """Use the TLS files as they are now, and a next validator key if there is one. Connections stay.
 
-    async def _deliver(self, blocks: Sequence[CheckedBlock]) -> None:
-        live = [LiveProposal(block.digest, block.proposal, block.transactions) for block in blocks]
-        await asyncio.get_running_loop().run_in_executor(self._journal_thread, self.journal.write, (), live)
-        for block, bodies in zip(blocks, live, strict=True):
-            if block.header.height <= self.last_header.height:
-                continue
-            self.bodies.put(bodies)
-            self.post(BlockFetched(proposal=block.proposal, header=block.header, certificate=block.certificate))
-
-
-def verify_vote(public_key: bytes, message: bytes, signature: bytes) -> bool:
-    return verify(Scheme.ED25519, public_key, message, signature)
-
-
-def monotonic_ms() -> Instant:
-    """For ages: a clock that is set back or forward must not make a leader look silent."""
-    return Instant(time.monotonic_ns() // 1_000_000)
+        Raises:
+            ConfigError: the files are not this node's; nothing has changed.
+        """
+        self.gateway.reload_tls(TlsFiles.of(self.members.config()))
 
 
-def wall_ms() -> Instant:
-    return Instant(time.time_ns() // 1_000_000)

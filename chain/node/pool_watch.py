@@ -78,7 +78,8 @@ class PoolWatch:
             self._send_to_all(_up_to_bytes(overdue, OVERDUE_BYTES_SENT_MAX))
         if self._told_waiting and (overdue or self._told_overdue):
             self._told_overdue = bool(overdue)
-            self._post(TransactionsWaiting(overdue=self._told_overdue))
+            oldest = overdue[0].hash if overdue else None
+            self._post(TransactionsWaiting(overdue=self._told_overdue, oldest=oldest))
 
 
 def _up_to_bytes(transactions: Sequence[Transaction], bytes_max: int) -> list[Transaction]:

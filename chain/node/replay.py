@@ -18,6 +18,7 @@ from chain.model.genesis import Genesis, chain_id, genesis_header
 from chain.model.merkle import merkle_root, unpack_writes, write_leaves
 from chain.store import StateReader, StoredChain
 from chain.store.reading import BlockInputs
+from contracts.system.membership import members_of_genesis
 from executor.engine import EXECUTORS_MAX, Engine
 from executor.governor import Mode
 from executor.outcome import ExecutionInput, ExecutionOutput, ExecutionStats
@@ -113,7 +114,19 @@ class Replayer:
             rule_set=genesis.parameters.rule_set,
             transaction_gas_max=genesis.parameters.transaction_gas_max,
             deployers=tuple(sorted(genesis.deployers)),
+            window=genesis.parameters.window,
+            validators=members_of_genesis(genesis),
         )
+
+    @property
+    def stored(self) -> StoredChain:
+        """The blocks and bodies it reads."""
+        return self._chain
+
+    @property
+    def context(self) -> ChainContext:
+        """What the transactions of every block of this chain run with."""
+        return self._context
 
     def __enter__(self) -> Replayer:
         return self

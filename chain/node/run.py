@@ -6,6 +6,7 @@ import asyncio
 import logging
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -13,25 +14,33 @@ import structlog
 import uvloop
 
 from chain.config import NodeConfig, load_node_config
+from chain.crypto import Verifier
+from chain.crypto.batches import checker_of
 from chain.errors import ConfigError, HeadraceError, InvariantError
 from chain.model.genesis import check_genesis
 from chain.model.genesis_json import load_genesis
+from chain.net import DuplicateValidatorError
 from chain.node.archive import load_journal, open_node_store
-from chain.node.consortium import load_validator_key
+from chain.node.members import load_keys
 from chain.node.node import Node
 from chain.node.services import Services
+from chain.node.surroundings import Surroundings
 from chain.rpc.limits import RpcLimits
 from chain.rpc.server import RpcServer
 
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
 EXIT_INVARIANT: Final = 3  # our bug, or a chain that must not go on: do not restart blindly
+EXIT_DUPLICATE: Final = 4  # another process runs with this node's key
 
 log = structlog.get_logger("headrace.node")
 
 
 def run_node(config_path: Path) -> int:
-    """Until SIGTERM or SIGINT. 0: stopped as asked; 1: could not run; 3: a promise broke, see the log."""
+    """Until SIGTERM or SIGINT. SIGHUP: the TLS files are read again.
+
+    0: stopped as asked; 1: could not run; 3: a promise broke, see the log; 4: another process has its key.
+    """
     try:
         config = load_node_config(config_path)
         set_up_logging(config.log.level)
@@ -60,16 +69,25 @@ def set_up_logging(level: str) -> None:
 async def _run(config: NodeConfig) -> int:
     genesis = load_genesis(config.path("genesis"))
     check_genesis(genesis)
-    key = load_validator_key(config.path("validator_key"))
-    if key.validator_id not in {validator.id for validator in genesis.validators}:
-        raise ConfigError(f"{config.path('validator_key')}: the key is of no validator in genesis")
-    store = open_node_store(config.path("data"), genesis)
+    keys = load_keys(config)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    node = Node(config=config, genesis=genesis, key=key, store=store, records=load_journal(store))
-    return await _serve(node, stop)
+    loop.add_signal_handler(signal.SIGHUP, lambda: None)  # before there is a node: the files are read at its start
+    checker = checker_of(config.crypto.kernel)
+    log.info("signature_checks", by=checker.name, threads=config.crypto.threads)
+    around = Surroundings(verifier=partial(Verifier, check=checker.check))
+    while True:
+        store = open_node_store(config.path("data"), genesis)
+        node = Node(
+            config=config, genesis=genesis, key=keys[0], next_key=keys[1] if len(keys) > 1 else None, store=store,
+            records=load_journal(store), around=around,
+        )  # fmt: skip
+        loop.add_signal_handler(signal.SIGHUP, _reload, node)
+        code = await _serve(node, stop)
+        if code != EXIT_OK or stop.is_set() or not node.joined.done():
+            return code
 
 
 async def _serve(node: Node, stop: asyncio.Event) -> int:
@@ -93,7 +111,7 @@ async def _serve(node: Node, stop: asyncio.Event) -> int:
             rpc=f"{config.rpc.host}:{config.rpc.port}",
             gateway=f"{config.gateway.host}:{config.gateway.port}",
         )
-        await asyncio.wait((asked, node.failed), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((asked, node.failed, node.joined), return_when=asyncio.FIRST_COMPLETED)
         if node.failed.done() and (error := node.failed.exception()) is not None:
             code = _report_failure(node, error)
         else:
@@ -119,7 +137,18 @@ def _report_failure(node: Node, error: BaseException) -> int:
         story={height: node.replica.story(height) for height in node.replica.in_flight},
         exc_info=(type(error), error, error.__traceback__),
     )
+    if isinstance(error, DuplicateValidatorError):
+        return EXIT_DUPLICATE
     return EXIT_INVARIANT if isinstance(error, InvariantError) else EXIT_FAILED
+
+
+def _reload(node: Node) -> None:
+    """SIGHUP: renewed certificates, without losing a connection."""
+    try:
+        node.reload_certificates()
+        log.info("certificates_reloaded", expires=str(node.members.certificate_expires()))
+    except ConfigError as error:
+        log.error("certificates_not_reloaded", error=str(error))
 
 
 def _on_loop_error(node: Node, context: dict[str, object]) -> None:

@@ -17,8 +17,11 @@ from chain.codec import decode, pack, unpack_trusted
 from chain.errors import BadInput, InvariantError
 from chain.model.block import Receipt
 from chain.model.genesis import Genesis
+from chain.node.divergence import load_divergence
+from chain.node.members import Role
+from chain.node.members_view import members_view
 from chain.node.metrics import render_metrics
-from chain.node.node import Node, wall_ms
+from chain.node.node import Node
 from chain.pipeline.spans import STAGES, summarize
 from chain.rpc.services import (
     BlockOutcomes,
@@ -28,6 +31,7 @@ from chain.rpc.services import (
     EventPage,
     HeightExecution,
     HeightStages,
+    MembersView,
     NodeStatus,
     PeerView,
     PoolStatus,
@@ -37,7 +41,6 @@ from chain.rpc.services import (
     TransactionLocation,
     TransactionState,
     TransactionStatus,
-    ValidatorView,
     WaitLevel,
 )
 from chain.store import StoredEvent, find_events
@@ -47,6 +50,7 @@ from contracts.system import SYSTEM_ADDRESS
 from executor import ExecutionStats, QueryInput, QueryOutput
 
 SUMMARY_HEIGHTS: Final = 100
+DAY_MS: Final = 86_400_000
 SYSTEM_GAS: Final = 10_000_000  # for reads of the system contract on the API's own behalf
 ResultT = TypeVar("ResultT")
 
@@ -58,7 +62,6 @@ class Services:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._names = {validator.id: validator.name for validator in node.genesis.validators}
 
     # --- standing ---
 
@@ -93,10 +96,10 @@ class Services:
             block_time_ms=node.last_header.time_ms,
             transactions_total=node.transactions_total,
             peers_connected=len(connected),
-            peers_total=len(node.config.peers),
+            peers_total=len(node.gateway.peers),
             executors=node.config.executor.count,
             executors_alive=node.engine.executors_alive,
-            uptime_ms=wall_ms() - node.started_ms,
+            uptime_ms=node.around.wall_ms() - node.started_ms,
             stage_mean_us={stage: int(mean * 1_000) for stage, mean in summarize(recent).mean_ms.items()},
             problems=tuple(self._problems(connected)),
         )
@@ -106,8 +109,14 @@ class Services:
         problems = []
         if node.diverged:
             problems.append(f"this node stopped voting: {node.diverged}")
-        if lost := [peer.name for peer in node.config.peers if ValidatorId(peer.validator) not in connected]:
+        others = [member for member in node.validators.members if member.id != node.validator_id]
+        if lost := [member.name for member in others if member.id not in connected]:
             problems.append(f"{len(lost)} of {len(node.validators)} validators cannot be reached: {', '.join(lost)}")
+        if node.members.role in _OUTSIDE:
+            problems.append(_OUTSIDE[node.members.role])
+        expires = node.members.certificate_expires()
+        if expires is not None and (days := int((expires.timestamp() * 1_000 - node.around.wall_ms()) // DAY_MS)) < 30:
+            problems.append(f"this node's certificate is valid for {max(0, days)} more days: renew it")
         if node.replica.is_changing:
             problems.append(f"a view change to view {node.replica.view} is under way")
         if node.fetcher.running:
@@ -116,10 +125,11 @@ class Services:
 
     def consensus_status(self) -> ConsensusStatus:
         node, replica = self._node, self._node.replica
+        leader = node.validators.get(replica.leader)
         return ConsensusStatus(
             view=replica.view,
             leader=replica.leader,
-            leader_name=self._names[replica.leader],
+            leader_name=leader.name if leader is not None else "",
             changing=replica.is_changing,
             is_validator=node.validator_id in node.validators,
             ordered_height=replica.ordered_height,
@@ -127,6 +137,8 @@ class Services:
             stored_height=node.last_header.height,
             view_changes=node.consensus.views_entered,
             diverged=node.diverged,
+            role=node.members.role,
+            boundary=node.members.schedule.boundary(node.last_header.height + 1),
         )
 
     def pool_status(self) -> PoolStatus:
@@ -149,14 +161,11 @@ class Services:
                 connected=peer.validator in connected,
                 certified_height=self._node.consensus.peer_certified.get(ValidatorId(peer.validator), 0),
             )
-            for peer in self._node.config.peers
+            for peer in self._node.members.peers()
         ]
 
-    def validators(self) -> Sequence[ValidatorView]:
-        return [
-            ValidatorView(name=member.name, id=member.id, public_key=member.public_key, weight=member.weight)
-            for member in self._node.validators.members
-        ]
+    def members(self, height: int | None) -> MembersView:
+        return members_view(self._node.members, height)
 
     def genesis(self) -> Genesis:
         return self._node.genesis
@@ -196,6 +205,9 @@ class Services:
         if self._node.diverged:
             message = "this node stopped voting; send to another one"
             return [SubmitResult(hash=b"", error="halted", message=message) for _ in raws]
+        if self._node.members.role in _OUTSIDE:
+            message = f"{_OUTSIDE[self._node.members.role]}; send to another one"
+            return [SubmitResult(hash=b"", error="not_ready", message=message) for _ in raws]
         results = await self._node.submit(raws)
         return [
             SubmitResult(
@@ -295,6 +307,12 @@ class Services:
     async def receipts(self, height: int) -> Sequence[bytes] | None:
         return await self._read(height, self._node.store.blocks.receipts)
 
+    async def writes(self, height: int) -> bytes | None:
+        return await self._read(height, self._node.store.blocks.writes)
+
+    def divergence(self) -> dict[str, Any] | None:
+        return load_divergence(self._node.store.path) if self._node.diverged else None
+
     async def outcomes(self, height: int) -> BlockOutcomes | None:
         return await self._aside(self._outcomes, height) if 0 <= height <= self._node.last_header.height else None
 
@@ -302,7 +320,7 @@ class Services:
         blocks = self._node.store.blocks
         hashes, receipts = blocks.hashes(height), blocks.receipts(height)
         if hashes is None or receipts is None:
-            return None
+            raise _pruned(height, blocks.executed_from)
         return BlockOutcomes(
             height=height, hashes=hashes, statuses=tuple(decode(Receipt, receipt).status for receipt in receipts)
         )
@@ -312,7 +330,13 @@ class Services:
         return await asyncio.get_running_loop().run_in_executor(self._node.read_thread, partial(read, *arguments))
 
     async def _read(self, height: int, load: Callable[[int], ResultT | None]) -> ResultT | None:
-        return load(height) if 0 <= height <= self._node.last_header.height else None
+        if not 0 <= height <= self._node.last_header.height:
+            return None
+        found = load(height)
+        blocks = self._node.store.blocks
+        if found is None and 0 < height < blocks.executed_from and height <= blocks.height():
+            raise _pruned(height, blocks.base if load == blocks.header else blocks.executed_from)
+        return found
 
     async def transaction(self, tx_hash: bytes) -> TransactionLocation | None:
         node = self._node
@@ -363,15 +387,32 @@ class Services:
     # --- proofs ---
 
     async def receipt_proof(self, tx_hash: bytes) -> dict[str, Any] | None:
-        return await self._aside(self._node.store.receipt_proof, tx_hash, self._node.validators)
+        return await self._aside(self._receipt_proof, tx_hash)
+
+    def _receipt_proof(self, tx_hash: bytes) -> dict[str, Any] | None:
+        location = self._node.store.blocks.transaction_location(tx_hash)
+        if location is None or location[0] > self._node.last_header.height:
+            return None
+        members = self._node.members
+        found = self._node.store.receipt_proof(tx_hash, members.schedule.at(location[0]))
+        return None if found is None else members.with_changes(found, location[0])
 
     async def value_proof(self, *, key: bytes, height: int | None) -> dict[str, Any] | None:
         at = self._node.last_header.height if height is None else height
         if at > self._node.last_header.height:
             raise BadInput("not_found", f"height {at} is above the certified one, {self._node.last_header.height}")
-        return await self._aside(self._node.store.value_proof, key, at, self._node.validators)
+        return await self._aside(self._value_proof, key, at)
+
+    def _value_proof(self, key: bytes, height: int) -> dict[str, Any]:
+        members = self._node.members
+        found = self._node.store.value_proof(key, height, members.schedule.at(height))
+        return members.with_changes(found, height)
 
 
+_OUTSIDE: Final = {
+    Role.REMOVED: "this node is no validator any more: the others refuse it, what it shows is the past",
+    Role.STRANGER: "this node is no member yet: propose it as an observer or validator (headrace members)",
+}
 _RANK: Final = {
     TransactionState.UNKNOWN: 0,
     TransactionState.PENDING: 1,
@@ -403,3 +444,7 @@ def _event_item(found: StoredEvent) -> EventItem:
         name=found.event.name,
         values=found.event.values,
     )
+
+
+def _pruned(height: int, first: int) -> BadInput:
+    return BadInput("pruned", f"this node joined by snapshot and keeps this of heights {first} on, not of {height}")

@@ -7,7 +7,7 @@ from typing import Any
 
 from chain.codec import decode, unpack, unpack_trusted
 from chain.errors import DecodeError
-from chain.model.block import Certificate, Event, Header, Proposal, Receipt, header_hash
+from chain.model.block import Certificate, Event, Header, Proposal, Receipt, decode_header, header_hash
 from chain.model.signing import decode_transaction
 from chain.rpc.services import (
     EventItem,
@@ -17,7 +17,6 @@ from chain.rpc.services import (
     QueryResult,
     Shown,
     TransactionState,
-    ValidatorView,
 )
 from chain.rpc.values import value_to_json
 from chain.types import DIGEST_BYTES
@@ -196,11 +195,12 @@ class HeaderResult(Shown, frozen=True, kw_only=True):
     receipt_root: bytes
     state_root: bytes
     gas_used: int
+    snapshot_root: bytes  # empty but at commit heights
     raw: bytes
 
     @classmethod
     def of(cls, raw: bytes) -> HeaderResult:
-        header = decode(Header, raw)
+        header = decode_header(raw)
         fields = {name: getattr(header, name) for name in Header.__struct_fields__}
         return cls(hash=header_hash(header), raw=raw, **fields)
 
@@ -317,12 +317,6 @@ class AbiResult(Shown, frozen=True, kw_only=True):
 class AddressResult(Shown, frozen=True, kw_only=True):
     name: str
     address: bytes
-
-
-class ValidatorsResult(Shown, frozen=True, kw_only=True):
-    """In the order that decides the leader of a view."""
-
-    validators: list[ValidatorView]
 
 
 class PeersResult(Shown, frozen=True, kw_only=True):

@@ -122,14 +122,72 @@ class EventPage(Shown, frozen=True, kw_only=True):
 
 
 class ValidatorView(Shown, frozen=True, kw_only=True):
+    """`endpoint` is HOST:PORT as the chain says it; empty for a node that was there from the beginning."""
+
     name: str
     id: bytes
     public_key: bytes
     weight: int
+    endpoint: str = ""
+
+
+class ObserverView(Shown, frozen=True, kw_only=True):
+    """A node that follows the chain and does not vote."""
+
+    name: str
+    id: bytes
+    public_key: bytes
+    endpoint: str
+
+
+class ScheduledView(Shown, frozen=True, kw_only=True):
+    """The set that is in force next."""
+
+    from_height: int
+    validators: tuple[ValidatorView, ...]
+
+
+class ChangeView(Shown, frozen=True, kw_only=True):
+    """An open change: `id` and `name` are of the node that it is about, `approvals` ids of validators.
+
+    `approved_weight` counts those that are in force now; at `quorum_weight` the change is made.
+    """
+
+    number: int
+    kind: str
+    name: str
+    id: bytes
+    weight: int
+    endpoint: str
+    proposer: bytes
+    proposed_height: int
+    approvals: tuple[bytes, ...]
+    approved_weight: int
+    quorum_weight: int
+
+
+class MembersView(Shown, frozen=True, kw_only=True):
+    """Who is in force at `height`, since `from_height`; validators in the order that decides the leader of a view.
+
+    `scheduled`, `observers` and `changes` are as of now, whatever the height.
+    """
+
+    height: int
+    from_height: int
+    validators: tuple[ValidatorView, ...]
+    total_weight: int
+    quorum_weight: int
+    scheduled: ScheduledView | None
+    observers: tuple[ObserverView, ...]
+    changes: tuple[ChangeView, ...]
 
 
 class ConsensusStatus(Shown, frozen=True, kw_only=True):
-    """`changing`: has left the last view and waits for `view`. `diverged`: empty, or why this node stopped voting."""
+    """`changing`: has left the last view and waits for `view`. `diverged`: empty, or why this node stopped voting.
+
+    `role`: validator, observer, joining (scheduled as a validator), removed or stranger. Views begin at 0 again in each
+    epoch; `boundary` is the last height of this one, if another set is scheduled.
+    """
 
     view: int
     leader: bytes
@@ -141,6 +199,8 @@ class ConsensusStatus(Shown, frozen=True, kw_only=True):
     stored_height: int
     view_changes: int  # views entered by a view change since start
     diverged: str = ""
+    role: str = "validator"
+    boundary: int | None = None
 
 
 class PoolStatus(Shown, frozen=True, kw_only=True):
@@ -248,7 +308,8 @@ class NodeServices(Protocol):
 
     def peers(self) -> Sequence[PeerView]: ...
 
-    def validators(self) -> Sequence[ValidatorView]: ...
+    def members(self, height: int | None) -> MembersView:
+        """Raises BadInput (`not_found`): which set is in force at that height is not certain yet."""
 
     def genesis(self) -> Genesis: ...
 
@@ -288,6 +349,12 @@ class NodeServices(Protocol):
     async def receipts(self, height: int) -> Sequence[bytes] | None: ...
 
     async def outcomes(self, height: int) -> BlockOutcomes | None: ...
+
+    async def writes(self, height: int) -> bytes | None:
+        """The packed write set of a block."""
+
+    def divergence(self) -> dict[str, Any] | None:
+        """The report of the divergence for which this node stopped voting; None while it has not."""
 
     async def transaction(self, tx_hash: bytes) -> TransactionLocation | None: ...
 

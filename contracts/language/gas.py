@@ -1,4 +1,4 @@
-"""The gas table of rule sets 1 and 2. One unit is meant to be about ten nanoseconds of one core.
+"""The gas table of all rule sets. One unit is meant to be about ten nanoseconds of one core.
 
 Static costs are summed per basic block by the translator and charged before the block runs; dynamic costs are charged
 by the operation that knows the size. Nothing here depends on caches, on the old value of a key, or on the process.
@@ -56,5 +56,6 @@ SHA256: Final = 100
 SHA256_BYTES: Final = 4  # bytes per unit
 KECCAK256: Final = 300
 KECCAK256_BYTE: Final = 2
+SIGNATURE: Final = 12_000  # rule set 3; checking one Ed25519 signature
 ENCODE: Final = 60
 SOURCE_BYTE: Final = 200  # deploying and upgrading: lint, translate, compile

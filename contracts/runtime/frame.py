@@ -37,7 +37,10 @@ class State(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class BlockContext:
-    """What is the same for every transaction of a block. `time_ms` is the block's time."""
+    """What is the same for every transaction of a block. `time_ms` is the block's time.
+
+    `validators` are those of genesis, (name, public key, weight); `window` is the chain's. Rule set 3 asks for both.
+    """
 
     chain_id: bytes
     height: int
@@ -45,6 +48,8 @@ class BlockContext:
     rule_set: int
     transaction_gas_max: int
     deployers: frozenset[bytes]
+    window: int = 1
+    validators: tuple[tuple[str, bytes, int], ...] = ()
 
 
 @dataclass(slots=True)

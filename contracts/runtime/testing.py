@@ -84,6 +84,8 @@ class LocalChain:
         deployers: Iterable[bytes] = (),
         gas_limit: int = _GAS,
         rule_set: int = NEWEST,
+        window: int = 8,
+        validators: Iterable[tuple[str, bytes, int]] = (),
     ) -> None:
         self.state = DictState()
         self.machine = Machine(rule_set)
@@ -92,6 +94,8 @@ class LocalChain:
         self.chain_id = tagged_digest(b"headrace/test-chain/1", b"")
         self.gas_limit = gas_limit
         self._deployers = frozenset(deployers)
+        self._window = window
+        self._validators = tuple(validators)
         self._transactions = 0
         self._events: dict[tuple[bytes, str], tuple[str, ...]] = {}
 
@@ -151,7 +155,10 @@ class LocalChain:
 
     def block(self) -> BlockContext:
         gas = max(_GAS, self.gas_limit)
-        return BlockContext(self.chain_id, self.height, self.time_ms, self.machine.rule_set, gas, self._deployers)
+        return BlockContext(
+            self.chain_id, self.height, self.time_ms, self.machine.rule_set, gas, self._deployers, self._window,
+            self._validators,
+        )  # fmt: skip
 
     def _result(self, outcome: Outcome) -> Result:
         value = unpack(outcome.result) if outcome.result else None

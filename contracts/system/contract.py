@@ -5,18 +5,18 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from chain.codec import pack, tagged_digest, unpack, unpack_trusted
 from chain.errors import DecodeError
-from chain.model.block import Event
 from chain.types import ADDRESS_BYTES, Address
 from contracts.language import gas
 from contracts.language.compiler import CompiledContract
 from contracts.language.findings import RECEIPT_PREFIX, BadSource
 from contracts.runtime.errors import ContractError, Status
 from contracts.runtime.frame import Frame
+from contracts.system import members
 from contracts.system.registry import (
     SYSTEM_ADDRESS,
     ContractRecord,
@@ -25,6 +25,7 @@ from contracts.system.registry import (
     record_key,
     source_key,
 )
+from contracts.system.storage import emit, read, write
 
 if TYPE_CHECKING:
     from contracts.runtime.machine import Machine
@@ -32,8 +33,11 @@ if TYPE_CHECKING:
 TAG_CONTRACT: Final = b"headrace/contract/1"
 _NAME: Final = re.compile(r"[a-z][a-z0-9_.-]{0,63}\Z", re.ASCII)
 
+Pairs: TypeAlias = "tuple[tuple[str, str], ...]"
+Declared: TypeAlias = "tuple[str, Pairs, str | None, str]"
+
 # name -> (mutability, parameters, returns, doc); the order of parameters is the order of arguments
-_METHODS: Final[dict[str, tuple[str, tuple[tuple[str, str], ...], str | None, str]]] = {
+_METHODS: Final[Mapping[str, Declared]] = {
     "deploy": (
         "external",
         (("name", "str"), ("source", "str"), ("arguments", "bytes")),
@@ -55,7 +59,7 @@ _METHODS: Final[dict[str, tuple[str, tuple[tuple[str, str], ...], str | None, st
         "(name, code hash, admin, lifecycle 0 active 1 frozen 2 abolished, version, height deployed, height changed).",
     ),
 }
-_EVENTS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
+_EVENTS: Final[Mapping[str, Pairs]] = {
     "Deployed": (("address", "Address"), ("name", "str"), ("code_hash", "bytes"), ("admin", "Address")),
     "Upgraded": (("address", "Address"), ("code_hash", "bytes"), ("version", "int")),
     "LifecycleChanged": (("address", "Address"), ("lifecycle", "int")),
@@ -67,22 +71,33 @@ def _fields(pairs: tuple[tuple[str, str], ...]) -> list[dict[str, str]]:
     return [{"name": name, "type": kind} for name, kind in pairs]
 
 
-SYSTEM_ABI: Final = json.dumps(
-    {
-        "contract": "System",
-        "doc": "Deploys, names, upgrades, freezes and closes contracts.",
-        "init": [],
-        "methods": [
-            {"name": name, "mutability": mutability, "parameters": _fields(pairs), "returns": returns, "doc": doc}
-            for name, (mutability, pairs, returns, doc) in _METHODS.items()
-        ],
-        "events": [{"name": name, "fields": _fields(pairs), "doc": ""} for name, pairs in _EVENTS.items()],
-        "structs": [],
-        "storage": [],
-        "constants": {},
-    },
-    separators=(",", ":"),
-)
+def _abi(
+    doc: str, methods: Mapping[str, Declared], events: Mapping[str, Pairs], structs: Mapping[str, Pairs]
+) -> str:
+    return json.dumps(
+        {
+            "contract": "System",
+            "doc": doc,
+            "init": [],
+            "methods": [
+                {"name": name, "mutability": mutability, "parameters": _fields(pairs), "returns": returns, "doc": doc}
+                for name, (mutability, pairs, returns, doc) in methods.items()
+            ],
+            "events": [{"name": name, "fields": _fields(pairs), "doc": ""} for name, pairs in events.items()],
+            "structs": [{"name": name, "fields": _fields(pairs)} for name, pairs in structs.items()],
+            "storage": [],
+            "constants": {},
+        },
+        separators=(",", ":"),
+    )
+
+
+_ALL_METHODS: Final = {**_METHODS, **members.METHODS}
+_FIRST_ABI: Final = _abi("Deploys, names, upgrades, freezes and closes contracts.", _METHODS, _EVENTS, {})
+SYSTEM_ABI: Final = _abi(  # of the newest rule set
+    "Deploys, names, upgrades, freezes and closes contracts; changes the set of validators.",
+    _ALL_METHODS, {**_EVENTS, **members.EVENTS}, members.STRUCTS,
+)  # fmt: skip
 
 
 def contract_address(transaction_hash: bytes) -> Address:
@@ -107,6 +122,10 @@ class SystemContract:
             "resolve": self._resolve,
             "info": self._info,
         }
+        self._declared = _METHODS
+        if machine.rules.has_members:
+            self._declared = _ALL_METHODS
+            self._methods |= members.MembersContract().methods
 
     def run(self, x: Frame, method: str, arguments: bytes) -> bytes:
         """The packed result of a system method.
@@ -114,7 +133,7 @@ class SystemContract:
         Raises:
             ContractError: the call is refused.
         """
-        declared = _METHODS.get(method)
+        declared = self._declared.get(method)
         if declared is None:
             raise ContractError(Status.UNKNOWN_METHOD, f"unknown_method: {method}")
         mutability, parameters, returns, _ = declared
@@ -135,17 +154,17 @@ class SystemContract:
             raise ContractError(Status.FORBIDDEN, "not_a_deployer")
         if not _NAME.match(name):
             raise ContractError(Status.BAD_ARGUMENTS, "name: 1 to 64 of a-z 0-9 _ . -, a letter first")
-        if _read(x, name_key(name)) is not None:
+        if read(x, name_key(name)) is not None:
             raise ContractError(Status.REVERTED, "name_taken")
         address = contract_address(x.transaction_hash)
-        if _read(x, record_key(address)) is not None:
+        if read(x, record_key(address)) is not None:
             raise ContractError(Status.REVERTED, "one_deployment_per_transaction")
         compiled = self._store_source(x, source)
         height = x.height
         record = ContractRecord(name, compiled.code_hash, x.sender, Lifecycle.ACTIVE, 1, height, height)
-        _write(x, name_key(name), pack(address))
-        _write(x, record_key(address), record.to_bytes())
-        _emit(x, "Deployed", (address, name, compiled.code_hash, x.sender))
+        write(x, name_key(name), pack(address))
+        write(x, record_key(address), record.to_bytes())
+        emit(x, "Deployed", (address, name, compiled.code_hash, x.sender))
         self._initialise(x, address, arguments)
         return address
 
@@ -162,7 +181,7 @@ class SystemContract:
         compiled = self._store_source(x, source)
         version = record.version + 1
         self._change(x, address, record, code_hash=compiled.code_hash, version=version)
-        _emit(x, "Upgraded", (address, compiled.code_hash, version))
+        emit(x, "Upgraded", (address, compiled.code_hash, version))
 
     def _freeze(self, x: Frame, address: bytes) -> None:
         self._set_lifecycle(x, address, Lifecycle.FROZEN)
@@ -176,16 +195,16 @@ class SystemContract:
     def _set_lifecycle(self, x: Frame, address: bytes, lifecycle: Lifecycle) -> None:
         record = self._administered(x, address)
         self._change(x, address, record, lifecycle=int(lifecycle))
-        _emit(x, "LifecycleChanged", (address, int(lifecycle)))
+        emit(x, "LifecycleChanged", (address, int(lifecycle)))
 
     def _set_admin(self, x: Frame, address: bytes, admin: bytes) -> None:
         record = self._administered(x, address)
         self._change(x, address, record, admin=admin)
-        _emit(x, "AdminChanged", (address, admin))
+        emit(x, "AdminChanged", (address, admin))
 
     def _change(self, x: Frame, address: bytes, record: ContractRecord, **changes: Any) -> None:
         changed = dataclasses.replace(record, changed_height=x.height, **changes)
-        _write(x, record_key(address), changed.to_bytes())
+        write(x, record_key(address), changed.to_bytes())
 
     def _administered(self, x: Frame, address: bytes) -> ContractRecord:
         """The record of a contract whose admin calls."""
@@ -206,7 +225,7 @@ class SystemContract:
         except BadSource as error:
             text = error.receipt_text(all_findings=self._machine.rules.tells_all_findings)
             raise ContractError(Status.BAD_SOURCE, RECEIPT_PREFIX + text) from None
-        _write(x, source_key(compiled.code_hash), pack(source))
+        write(x, source_key(compiled.code_hash), pack(source))
         return compiled
 
     # Reading
@@ -215,23 +234,26 @@ class SystemContract:
         record = _record(x, address)
         if record is None:
             raise ContractError(Status.UNKNOWN_CONTRACT, "unknown_contract")
-        raw = _read(x, source_key(record.code_hash))
+        raw = read(x, source_key(record.code_hash))
         return "" if raw is None else str(unpack_trusted(raw))
 
     def _abi(self, x: Frame, address: bytes) -> str:
         if address == SYSTEM_ADDRESS:
-            return SYSTEM_ABI
+            return SYSTEM_ABI if self._machine.rules.has_members else _FIRST_ABI
         source = self._code(x, address)
         x.charge(gas.SOURCE_BYTE * len(source.encode()))
         return self._machine.link(source).compiled.abi
 
     def _resolve(self, x: Frame, name: str) -> Any:
-        raw = _read(x, name_key(name))
+        raw = read(x, name_key(name))
         return None if raw is None else unpack_trusted(raw)
 
     def _info(self, x: Frame, address: bytes) -> Any:
         record = _record(x, address)
         return None if record is None else record.as_tuple()
+
+
+_KINDS: Final[Mapping[str, type]] = {"str": str, "bytes": bytes, "Address": bytes, "int": int}
 
 
 def _arguments(method: str, parameters: tuple[tuple[str, str], ...], packed: bytes) -> tuple[Any, ...]:
@@ -242,35 +264,15 @@ def _arguments(method: str, parameters: tuple[tuple[str, str], ...], packed: byt
     if type(values) is not tuple or len(values) != len(parameters):
         raise ContractError(Status.BAD_ARGUMENTS, f"{method}: {len(parameters)} arguments expected")
     for (name, kind), value in zip(parameters, values, strict=True):
-        is_text = type(value) is str
-        is_bytes = type(value) is bytes and (kind != "Address" or len(value) == ADDRESS_BYTES)
-        if not (is_text if kind == "str" else is_bytes):
+        fits = type(value) is _KINDS[kind]
+        if not fits or (kind == "Address" and isinstance(value, bytes) and len(value) != ADDRESS_BYTES):
             raise ContractError(Status.BAD_ARGUMENTS, f"{method}: {name} must be {kind}")
     return values
 
 
-def _read(x: Frame, key: bytes) -> bytes | None:
-    raw = x.read(key)
-    x.charge(gas.READ + gas.READ_BYTE * len(raw or b""))
-    return raw
-
-
 def _record(x: Frame, address: bytes) -> ContractRecord | None:
-    raw = _read(x, record_key(address))
+    raw = read(x, record_key(address))
     return None if raw is None else ContractRecord.of(raw)
-
-
-def _write(x: Frame, key: bytes, raw: bytes) -> None:
-    if len(key) > 480:
-        raise ContractError(Status.LIMIT, "key_too_long")
-    x.charge(gas.WRITE + gas.WRITE_BYTE * (len(key) + len(raw)))
-    x.write(key, raw)
-
-
-def _emit(x: Frame, name: str, values: tuple[Any, ...]) -> None:
-    packed = pack(values)
-    x.charge(gas.EVENT + gas.EVENT_BYTE * len(packed))
-    x.context.events.append(Event(contract=SYSTEM_ADDRESS, name=name, values=packed))
 
 
 __all__ = ["SYSTEM_ABI", "SYSTEM_ADDRESS", "SystemContract", "contract_address"]

@@ -7,20 +7,23 @@ from typing import Annotated
 from msgspec import Meta
 
 from chain.model.genesis_json import genesis_to_json
-from chain.rpc.definitions import METHODS, Call, Count, HeightNumber, Params
+from chain.rpc.definitions import METHODS, Call, Count, HeightNumber, Params, ReadParams
 from chain.rpc.results import (
     DiscoverResult,
     ExecutionsResult,
     GenesisResult,
     PeersResult,
     StagesResult,
-    ValidatorsResult,
 )
-from chain.rpc.services import ConsensusStatus, NodeStatus, PoolStatus
+from chain.rpc.services import ConsensusStatus, MembersView, NodeStatus, PoolStatus
 
 
 class Nothing(Params, frozen=True, kw_only=True):
     """No parameters."""
+
+
+class GetValidators(ReadParams, frozen=True, kw_only=True):
+    height: Annotated[HeightNumber | None, Meta(description="The set in force there; null: for the next block.")] = None
 
 
 class GetRecent(Params, frozen=True, kw_only=True):
@@ -53,9 +56,9 @@ async def get_peers(call: Call, params: Nothing) -> PeersResult:
 
 
 @METHODS.add("get_validators", tag="node")
-async def get_validators(call: Call, params: Nothing) -> ValidatorsResult:
-    """The validator set with public keys and weights."""
-    return ValidatorsResult(validators=list(call.services.validators()))
+async def get_validators(call: Call, params: GetValidators) -> MembersView:
+    """The validators in force, the set that is scheduled, observers, and open changes with their approvals."""
+    return call.services.members(params.height)
 
 
 @METHODS.add("get_stages", tag="node")

@@ -23,6 +23,9 @@ COMMANDS = [
     "node run", "account", "account new", "account list", "deploy", "send", "call", "receipt", "contract",
     "contract check", "contract access", "block", "block show",
     "block execution", "block trace", "status", "proof", "proof receipt", "proof value", "verify-proof", "demo",
+    "network add-node", "network renew-certificate", "members", "members list", "members changes", "members card",
+    "members propose-add", "members propose-observer", "members propose-promotion", "members propose-remove",
+    "members propose-weight", "members approve", "members withdraw", "members endpoint", "members rotate-key",
 ]  # fmt: skip
 
 
@@ -105,7 +108,7 @@ def test_every_level_explains_itself(command: str, capsys: pytest.CaptureFixture
     assert main([*command.split(), "--help"]) == 0
     text = capsys.readouterr().out
     assert "headrace" in text
-    if command and command not in ("network", "node", "account", "proof"):
+    if command and command not in ("network", "node", "account", "proof", "members"):
         assert "Example" in text, command
 
 
@@ -294,3 +297,33 @@ def test_commands_of_other_packages_are_added_and_a_broken_one_is_only_told(
 def test_commands_have_no_duplicates() -> None:
     names = [command.name for command in app.registered_commands] + [group.name for group in app.registered_groups]
     assert len(names) == len(set(names))
+
+
+def test_members_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    document = _json(capsys, "members", "list")
+    assert [item["name"] for item in document["validators"]] == [f"node-{at}" for at in range(4)]
+    assert (document["quorum_weight"], document["scheduled"], document["changes"]) == (3, None, [])
+    assert main(["members", "list"]) == 0
+    assert "weight 4, a quorum weighs 3" in capsys.readouterr().out
+    assert main(["members", "changes"]) == 0
+    assert "no change is open" in capsys.readouterr().out
+    assert "not certain" in _fails(capsys, "members", "list", "--height", "1000000")
+
+
+def test_wrong_names_of_members_are_told(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    assert "names nobody; validators: node-0, node-1" in _fails(
+        capsys, "members", "propose-weight", "nobody", "2", "--as", "regulator"
+    )
+    assert "node is 'nobody', must be one of regulator" in _fails(
+        capsys, "members", "propose-add", "delta-bank", "--as", "nobody"
+    )
+    assert "cannot be read" in _fails(capsys, "members", "approve", "1", "--as", str(folder / "no.key"))
+    assert "Missing option" in _fails(capsys, "members", "approve", "1", code=2)
+    card = _json_text(capsys, "members", "card", "delta-bank")
+    assert card["format"] == "headrace-node-card-1" and card["name"] == "delta-bank"
+
+
+def _json_text(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+    assert main(list(arguments)) == 0
+    document: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return document

@@ -192,9 +192,9 @@ def test_an_add_under_rule_set_1_is_refused_with_line_and_reason() -> None:
     assert compile_contract(_ADDING, 2).rules.number == 2
 
 
-@pytest.mark.parametrize("rule_set", [0, 3, -1])
+@pytest.mark.parametrize("rule_set", [0, 4, -1])
 def test_an_unknown_rule_set_is_our_bug(rule_set: int) -> None:
-    with pytest.raises(InvariantError, match=r"rule set .* is not known; known: \(1, 2\)"):
+    with pytest.raises(InvariantError, match=r"rule set .* is not known; known: \(1, 2, 3\)"):
         Machine(rule_set)
 
 
@@ -256,7 +256,7 @@ def test_a_scan_asks_for_no_more_rows_than_its_rule_set_needs() -> None:
 
         chain.state = Watched(chain.state)
         assert chain.call(address, "run", 1, 1).value == 1
-    assert asked == [1 << 62, SCAN_ITEMS_MAX + 1]
+    assert asked == [1 << 62, SCAN_ITEMS_MAX + 1, SCAN_ITEMS_MAX + 1]
 
 
 def test_a_refusal_names_as_many_findings_as_there_is_room_for() -> None:

@@ -12,6 +12,7 @@ from contracts.runtime.errors import Status
 from contracts.runtime.testing import LocalChain
 from contracts.sources import load_source
 from contracts.system import SYSTEM_ABI, SYSTEM_ADDRESS, contract_address
+from contracts.system.members import METHODS
 
 _V1 = """
 class Box(Contract):
@@ -169,7 +170,8 @@ def test_the_system_abi_names_every_method(chain: LocalChain) -> None:
     assert chain.read(SYSTEM_ADDRESS, "abi", SYSTEM_ADDRESS).value == SYSTEM_ABI
     names = [method["name"] for method in json.loads(SYSTEM_ABI)["methods"]]
     assert names[:6] == ["deploy", "upgrade", "freeze", "unfreeze", "abolish", "set_admin"]
-    assert names[6:] == ["code", "abi", "resolve", "info"]
+    assert names[6:10] == ["code", "abi", "resolve", "info"]
+    assert names[10:] == list(METHODS)
 
 
 _FACTORY = """

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from chain.errors import ConfigError
@@ -32,6 +34,35 @@ def test_there_and_back(tmp_path: Path) -> None:
     assert chain_id(load_genesis(path)) == chain_id(GENESIS)
 
 
+@pytest.mark.parametrize(
+    ("rule_set", "chain", "text"),
+    [
+        (
+            1, "389024bda0b687036a992514495fe16d9b6a26756c5e89a0002ec8802d427184",
+            "99ddb40aec50e5be3db090a18227b297610b74c30cc5e2b07510fd902038b1fe",
+        ),
+        (
+            2, "2e1eb6103aa276bc77fdd7afc61cdef79dd61b8f41a44b88a3c1452ff1019379",
+            "fd2bd4cef5d7a48a4db84aec70395d09834ccadd54a50b8e9680e509f92727c4",
+        ),
+    ],
+)  # fmt: skip
+def test_a_genesis_of_an_older_rule_set_keeps_its_chain_id_and_its_file(rule_set: int, chain: str, text: str) -> None:
+    """Recorded with the code before there was a rule set 3."""
+    older = ChainParameters(rule_set=rule_set, window=4)
+    genesis = msgspec.structs.replace(GENESIS, parameters=older)
+    assert chain_id(genesis).hex() == chain
+    assert hashlib.sha256(dump_genesis(genesis).encode()).hexdigest() == text
+    assert genesis_from_json(json.loads(dump_genesis(genesis))) == genesis
+    assert older.snapshot_interval == 0
+
+
+def test_no_snapshots_can_be_asked_for() -> None:
+    chosen = msgspec.structs.replace(GENESIS, parameters=ChainParameters(snapshot_interval=0))
+    assert genesis_from_json(genesis_to_json(chosen)) == chosen
+    assert chain_id(chosen) != chain_id(msgspec.structs.replace(chosen, parameters=ChainParameters()))
+
+
 LACKS = object()
 
 
@@ -52,7 +83,11 @@ LACKS = object()
         (("parameters", "window"), "8", "parameters.window is '8', must be an integer"),
         (("parameters", "window"), LACKS, "lacks the field 'window'"),
         (("parameters", "speed"), 1, "unknown field 'speed'"),
-        (("parameters", "rule_set"), 3, "rule_set is 3, must be 1..2"),
+        (("parameters", "rule_set"), 4, "rule_set is 4, must be 1..3"),
+        (("parameters", "rule_set"), 2, "unknown field 'snapshot_interval'"),
+        (("parameters", "snapshot_interval"), LACKS, "lacks the field 'snapshot_interval'"),
+        (("parameters", "snapshot_interval"), 49, r"is 49, must be 0 \(no snapshots\) or 50..1000000"),
+        (("parameters", "snapshot_interval"), 1_000_001, "snapshot_interval is 1000001, must be 0..1000000"),
         (("parameters", "rule_set"), 0, "rule_set is 0"),
         (("validators",), {}, r"validators is \{\}, must be a list"),
         (("validators",), [], "has 0 validators, must be 4..100"),

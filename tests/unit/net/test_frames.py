@@ -10,21 +10,26 @@ from chain.codec import encode
 from chain.errors import PeerFault
 from chain.net.frames import (
     BUFFER_BYTES,
+    BYE_TEXT_BYTES_MAX,
     FRAME_BYTES_MAX,
     HELLO_BYTES_MAX,
+    PROTOCOL_VERSION,
+    ByeReason,
     Channel,
     FrameKind,
     FrameReader,
     Hello,
+    decode_bye,
     decode_hello,
     decode_request,
+    encode_bye,
     encode_frame,
     encode_hello,
     encode_request,
 )
 from chain.types import MESSAGE_BYTES_MAX
 
-HELLO = Hello(version=1, chain_id=bytes(32), node=bytes(20))
+HELLO = Hello(version=PROTOCOL_VERSION, chain_id=bytes(32), node=bytes(20), instance=bytes(16))
 
 
 def feed(reader: FrameReader, data: bytes) -> list[tuple[int, bytes]]:
@@ -127,8 +132,9 @@ def test_memory_grows_with_the_bytes_that_arrived_not_with_the_claim() -> None:
         b"",
         b"\xc1",
         encode(HELLO) + b"\0",
-        encode(Hello(version=1, chain_id=bytes(31), node=bytes(20))),
-        encode(Hello(version=1, chain_id=bytes(32), node=bytes(21))),
+        encode(Hello(version=PROTOCOL_VERSION, chain_id=bytes(31), node=bytes(20), instance=bytes(16))),
+        encode(Hello(version=PROTOCOL_VERSION, chain_id=bytes(32), node=bytes(21), instance=bytes(16))),
+        encode(Hello(version=PROTOCOL_VERSION, chain_id=bytes(32), node=bytes(20), instance=bytes(15))),
         encode(("one", bytes(32), bytes(20))),
         bytes(1_000),
     ],
@@ -136,6 +142,21 @@ def test_memory_grows_with_the_bytes_that_arrived_not_with_the_claim() -> None:
 def test_a_malformed_hello_is_a_fault(payload: bytes) -> None:
     with pytest.raises(PeerFault, match="bad_hello"):
         decode_hello(payload)
+
+
+def test_a_hello_of_another_version_is_read_far_enough_to_say_so() -> None:
+    assert decode_hello(encode((1, bytes(32), bytes(20)))).version == 1
+    assert decode_hello(encode((3, bytes(32), bytes(20), b""))).version == 3
+
+
+def test_a_bye_carries_a_reason_and_a_short_printable_text() -> None:
+    assert decode_bye(encode_bye(ByeReason.STOPPING)[5:]) == (ByeReason.STOPPING, "")
+    assert decode_bye(encode_bye(ByeReason.DUPLICATE_VALIDATOR, "10.0.0.1:7")[5:])[1] == "10.0.0.1:7"
+    assert decode_bye(b"\x09" + b"a\n\x1b[31m\xff" + b"x" * 200) == (
+        ByeReason.DUPLICATE_VALIDATOR, ("a??[31m?" + "x" * 200)[:BYE_TEXT_BYTES_MAX]
+    )  # fmt: skip
+    assert decode_bye(b"") == decode_bye(b"\xff") == decode_bye(b"\0") == (None, "")
+    assert encode_bye(ByeReason.PROTOCOL, "\u20ac" * 99)[6:] == b"?" * BYE_TEXT_BYTES_MAX
 
 
 def test_hello_and_requests_round_trip() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from chain.codec import encode, pack, unpack
 from chain.crypto import PrivateKey, Scheme
 from chain.errors import BadInput
-from chain.model.block import Certificate, Event, Header, Proposal, Receipt, VoteSignature, header_hash
+from chain.model.block import Certificate, Event, Header, Proposal, Receipt, VoteSignature, encode_header, header_hash
 from chain.model.genesis import ChainParameters, Genesis, chain_id, genesis_header
 from chain.model.signing import decode_transaction, verify_transactions
 from chain.model.transaction import Transaction
@@ -27,6 +27,7 @@ from chain.rpc.services import (
     EventPage,
     HeightExecution,
     HeightStages,
+    MembersView,
     NodeStatus,
     PeerView,
     PoolStatus,
@@ -180,11 +181,17 @@ class FakeNode:
     def peers(self) -> Sequence[PeerView]:
         return [PeerView(name="node-1", id=bytes(20), address="127.0.0.1:1", connected=True, certified_height=0)]
 
-    def validators(self) -> Sequence[ValidatorView]:
-        return [
+    def members(self, height: int | None) -> MembersView:
+        if height is not None and height > len(self.headers):
+            raise BadInput("not_found", f"height {height} is not certain yet")
+        validators = tuple(
             ValidatorView(name=member.name, id=member.id, public_key=member.public_key, weight=member.weight)
             for member in GENESIS.validators
-        ]
+        )
+        return MembersView(
+            height=len(self.headers) if height is None else height, from_height=0, validators=validators,
+            total_weight=4, quorum_weight=3, scheduled=None, observers=(), changes=(),
+        )  # fmt: skip
 
     def genesis(self) -> Genesis:
         return GENESIS
@@ -283,7 +290,7 @@ class FakeNode:
         )  # fmt: skip
 
     async def header(self, height: int) -> bytes | None:
-        return encode(self.headers[height]) if 0 <= height < len(self.headers) else None
+        return encode_header(self.headers[height]) if 0 <= height < len(self.headers) else None
 
     async def certificate(self, height: int) -> bytes | None:
         if height == 0:
@@ -305,6 +312,12 @@ class FakeNode:
 
     async def receipts(self, height: int) -> Sequence[bytes] | None:
         return [encode(receipt) for receipt in self.block_receipts[height]]
+
+    async def writes(self, height: int) -> bytes | None:
+        return pack(((b"key", b"value"),)) if 0 < height < len(self.headers) else None
+
+    def divergence(self) -> dict[str, Any] | None:
+        return None
 
     async def outcomes(self, height: int) -> BlockOutcomes | None:
         receipts = self.block_receipts[height]
