@@ -31,8 +31,13 @@ check: setup ## ruff, mypy --strict, import linter
 test: check ## all checks and tests, under ten minutes on two cores
 	@$(BIN)/python -m pytest -n 2
 
-sim: setup ## the long simulations: consensus, ten thousand random blocks, planted bugs
-	@$(BIN)/python -m chain.sim --seeds 0..2000
+sim: setup ## the long simulations: consensus, whole nodes, twins, ten thousand random blocks, planted bugs
+	@$(BIN)/headrace sim --core --seeds 0..2000 --nodes 4,7
+	@$(BIN)/headrace sim --whole --seeds 0..300 --nodes 4,7,10
+	@$(BIN)/python -m chain.sim.twins --minutes 15 --workers 2
+	@$(BIN)/python -m chain.sim.explore --minutes 4
+	@$(BIN)/python -m tests.sim.twins.planted --count 3000 --agreement 0 --workers 2
+	@$(BIN)/python -m tests.signatures --count 1000000
 	@$(BIN)/python -m tests.blocks --blocks 10000 --workers 2
 	@$(BIN)/python -m tests.blocks.planted --workers 2
 

@@ -12,6 +12,9 @@ from typing import Annotated, cast
 
 import typer
 
+from bench.chaos import liveness
+from bench.chaos import run as chaos_run
+from bench.chaos.faults import KINDS
 from bench.cluster.report import render
 from bench.cluster.run import ClusterPlan, run_cluster
 from bench.execute import report
@@ -20,6 +23,7 @@ from bench.execute.plot import draw
 from bench.execute.run import run_execute
 from bench.execute.workloads import WORKLOADS
 from bench.machine import machine
+from bench.sync import run as sync_run
 from chain.errors import ConfigError, HeadraceError
 from executor.governor import Mode
 
@@ -124,6 +128,72 @@ def execute(
     print(json.dumps(report.merged(results)) if as_json else report.render(results))
     if not all(result["equal"] for result in results):
         print("headrace bench: bytes differ from the serial run; this is a bug of Headrace", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+@app.command()
+def sync(
+    blocks: Annotated[int, typer.Option(help="How far the late node is behind at first.")] = 10_000,
+    interval: Annotated[int, typer.Option(help="Snapshot interval; 0: a tenth of the blocks.")] = 0,
+    seconds_max: Annotated[float, typer.Option(help="For each way of catching up; then the run fails.")] = 300.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Catch up with a chain that goes on growing, by blocks and by snapshot: blocks a second, and what serving costs.
+
+    Example: headrace bench sync --blocks 10000 --json
+    """
+    with _told():
+        plan = sync_run.SyncPlan(blocks=blocks, interval=interval, seconds_max=seconds_max)
+        result = asyncio.run(sync_run.run_sync(plan, _say))
+    print(json.dumps(result) if as_json else sync_run.render(result))
+
+
+@app.command()
+def chaos(
+    seconds: Annotated[float, typer.Option(help="Length of the load; starting and checking come on top.")] = 60.0,
+    nodes: Annotated[int, typer.Option(help="Validators, all on this machine.")] = 4,
+    seed: Annotated[int, typer.Option(help="Decides faults, nodes, times and what sessions do.")] = 1,
+    sessions: Annotated[int, typer.Option(help="Clients; each does one thing after the other.")] = 12,
+    faults: Annotated[str, typer.Option(help="Kinds to draw from, with commas.")] = ",".join(KINDS),
+    scenario: Annotated[
+        str | None, typer.Option(help=f"Measure liveness instead: {', '.join(liveness.SCENARIOS)}.")
+    ] = None,
+    repeats: Annotated[int, typer.Option(help="Of a scenario, each time with a fresh network.")] = 1,
+    rate: Annotated[float, typer.Option(help="Of a scenario: offered transactions a second.")] = liveness.RATE,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Load real nodes while processes, links, disks and clocks fail; check afterwards what clients were told.
+
+    Exit code 1 if a promise was broken, or a figure not reached.
+
+    \b
+    Examples:
+      headrace bench chaos --seconds 120 --seed 7 --json
+      headrace bench chaos --faults kill,partition
+      headrace bench chaos --scenario leader-killed --repeats 3
+    """
+    if scenario is not None:
+        _liveness(scenario, nodes, seed, repeats, rate, as_json=as_json)
+        return
+    with _told():
+        plan = chaos_run.ChaosPlan(
+            nodes=nodes, seconds=seconds, seed=seed, sessions=sessions,
+            faults=tuple(kind for kind in faults.split(",") if kind),
+        )  # fmt: skip
+        result = asyncio.run(chaos_run.run_chaos(plan, _say))
+    print(json.dumps(result) if as_json else chaos_run.render(result))
+    if result["violations"]:
+        raise typer.Exit(1)
+
+
+def _liveness(scenario: str, nodes: int, seed: int, repeats: int, rate: float, *, as_json: bool) -> None:
+    with _told():
+        plan = liveness.LivenessPlan(
+            scenario=cast(liveness.Scenario, scenario), nodes=nodes, seed=seed, repeats=repeats, rate=rate
+        )
+        result = asyncio.run(liveness.run_liveness(plan, _say))
+    print(json.dumps(result) if as_json else liveness.render(result))
+    if not result["reached"]:
         raise typer.Exit(1)
 
 

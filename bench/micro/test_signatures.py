@@ -57,7 +57,7 @@ def test_verify_batch(benchmark: BenchmarkFixture, scheme: Scheme) -> None:
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("count", [8, 64, 128])
 def test_checker(benchmark: BenchmarkFixture, kernel: str, count: int) -> None:
-    """Ed25519 in batches, as a node checks them: "auto" in lanes where the processor has them, "never" by the library."""
+    """Ed25519 in batches, as a node checks them: "auto" in lanes where there are any, "never" by the library."""
     checker = checker_of(kernel)
     items = make_batch(Scheme.ED25519, count)
     assert all(checker.check(items))  # compiled by now

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from chain.codec import encode, pack
-from chain.model.block import Certificate, Event, Header, Receipt, WriteSet, header_hash
+from chain.model.block import Certificate, Event, Header, Receipt, WriteSet, encode_header, header_hash
 from chain.model.merkle import pack_writes
 from chain.store import StateReader, Store, StoredBlock, open_store
 
@@ -47,7 +47,8 @@ def _block(parent: Header) -> tuple[Header, StoredBlock]:
     )  # fmt: skip
     certificate = Certificate(kind=4, view=0, height=height, digest=header_hash(header), signatures=())
     return header, StoredBlock(
-        header=encode(header), certificate=encode(certificate), proposal_digest=header.proposal_digest, skipped=(),
+        header=encode_header(header), certificate=encode(certificate), proposal_digest=header.proposal_digest,
+        skipped=(),
         hashes=b"".join(hashes), receipts=receipts, writes=pack_writes(_writes(height)),
     )  # fmt: skip
 

@@ -73,8 +73,9 @@ def issue_node_certificate(
     validator: ValidatorId,
     hosts: Sequence[str] = (),
     days: int = NODE_VALIDITY_DAYS,
+    key: bytes | None = None,
 ) -> Credentials:
-    """A node's certificate for both sides of mutual TLS, with a fresh key.
+    """A node's certificate for both sides of mutual TLS, with a fresh key unless a `key` (PEM) is given.
 
     `hosts` are further DNS names or IP addresses beside localhost and 127.0.0.1.
     """
@@ -82,7 +83,7 @@ def issue_node_certificate(
     issuer_key = serialization.load_pem_private_key(authority.key, password=None)
     if not isinstance(issuer_key, ec.EllipticCurvePrivateKey):
         raise ConfigError("the consortium CA key is not an elliptic-curve key, must be P-256")
-    key = ec.generate_private_key(ec.SECP256R1())
+    own_key = ec.generate_private_key(ec.SECP256R1()) if key is None else _private_key(key)
     subject = x509.Name(
         [
             x509.NameAttribute(NameOID.ORGANIZATION_NAME, organisation[:64]),
@@ -93,7 +94,7 @@ def issue_node_certificate(
     names += [_general_name(host) for host in dict.fromkeys(("localhost", "127.0.0.1", *hosts))]
     both_sides = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
     certificate = (
-        _builder(subject, issuer.subject, key.public_key(), days)
+        _builder(subject, issuer.subject, own_key.public_key(), days)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(digital_signature=True), critical=True)
         .add_extension(both_sides, critical=False)
@@ -101,7 +102,17 @@ def issue_node_certificate(
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .sign(issuer_key, hashes.SHA256())
     )
-    return _credentials(certificate, key)
+    return _credentials(certificate, own_key)
+
+
+def _private_key(pem: bytes) -> ec.EllipticCurvePrivateKey:
+    try:
+        key = serialization.load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"the node's TLS key cannot be read: {error}") from None
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise ConfigError("the node's TLS key is not an elliptic-curve key, must be P-256")
+    return key
 
 
 def read_node_identity(certificate: bytes) -> NodeIdentity:

@@ -10,8 +10,8 @@ Bounds, by which none overflows: an operation's result has limbs below 2^51 + 2^
 Compiled by numba on first use (some seconds) and kept beside this file (or where NUMBA_CACHE_DIR says). What is kept is
 made anew when this file changes, so all compiled code is in here.
 
-Curve formulas: Hisil, Wong, Carter, Dawson, "Twisted Edwards Curves Revisited", 2008; RFC 8032 for decoding. The idea of
-lanes: Faz-Hernandez, Lopez, Dahab, "High-performance implementation of elliptic curve cryptography using vector
+Curve formulas: Hisil, Wong, Carter, Dawson, "Twisted Edwards Curves Revisited", 2008; RFC 8032 for decoding. Lanes:
+Faz-Hernandez, Lopez, Dahab, "High-performance implementation of elliptic curve cryptography using vector
 instructions", 2019.
 """
 

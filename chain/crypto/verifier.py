@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -39,8 +39,10 @@ class Verifier:
     before the others (transactions), within their kind first come, first served.
     """
 
-    def __init__(self, threads: int = 2) -> None:
+    def __init__(self, threads: int = 2, check: Callable[[Sequence[Item]], list[bool]] = verify_batch) -> None:
+        """`check` gives the verdicts of a batch; called in any of the threads."""
         self._threads = threads
+        self._verify_batch = check
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="headrace-verify")
         self._urgent: deque[_Job] = deque()
         self._pending: deque[_Job] = deque()
@@ -58,6 +60,10 @@ class Verifier:
     def pending_items(self) -> int:
         """Items that wait for a thread."""
         return self._pending_items
+
+    def check_now(self, items: Sequence[Item]) -> list[bool]:
+        """The verdicts, in the calling thread: for those who have a thread and a batch of their own."""
+        return self._verify_batch(items) if items else []
 
     async def verify(self, items: Sequence[Item], *, urgent: bool = False) -> list[bool]:
         """The verdict of each item, in order: exactly `chain.crypto.verify_batch(items)`.
@@ -155,6 +161,6 @@ class Verifier:
         start = time.thread_time_ns()
         verdicts: list[bool] = []
         for job, first, last in pieces:
-            verdicts += verify_batch(job.items[first:last])
+            verdicts += self._verify_batch(job.items[first:last])
         self.cpu_us += (time.thread_time_ns() - start) // 1_000
         return verdicts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import os
 import time
 from typing import Final, Protocol, cast
 
@@ -11,13 +12,16 @@ from chain.errors import PeerFault
 from chain.net.counters import PeerCounters
 from chain.net.frames import (
     FRAME_BYTES_MAX,
+    PING_BYTES_MAX,
     PROTOCOL_VERSION,
     ByeReason,
     Channel,
     FrameKind,
     FrameReader,
     Hello,
+    decode_bye,
     decode_hello,
+    encode_bye,
     encode_frame,
     encode_hello,
 )
@@ -32,11 +36,11 @@ CLOSE_TIMEOUT_S: Final = 1.0  # for the last frames and TLS's own farewell; then
 _TIMER_S_MIN: Final = 0.001  # the loop's clock may lag the real one by its tick: never spin on a due time
 
 _PING: Final = encode_frame(FrameKind.PING, b"")
-_PONG: Final = encode_frame(FrameKind.PONG, b"")
+_NONCE_BYTES: Final = 8
 
 
 class State(enum.Enum):
-    """OPENING: TLS or hello under way. LIVE: both hellos are right. ENDED: closing or closed."""
+    """OPENING: TLS or hello under way, or not admitted yet. LIVE: both hellos are right. ENDED: closing or closed."""
 
     OPENING = "opening"
     LIVE = "live"
@@ -47,6 +51,7 @@ class Owner(Protocol):
     """What a connection needs of its gateway."""
 
     own: ValidatorId
+    instance: bytes
     chain_id: bytes
     link_delay_s: float
 
@@ -55,6 +60,12 @@ class Owner(Protocol):
         ...
 
     def counters_of(self, peer: ValidatorId) -> PeerCounters: ...
+
+    def on_hello(self, connection: Connection) -> None:
+        """An accepted connection has said a right hello: `admit` or `refuse` it, now or later."""
+        ...
+
+    def on_bye(self, peer: ValidatorId, reason: ByeReason | None, text: str) -> None: ...
     def on_live(self, connection: Connection) -> None: ...
     def on_ended(self, connection: Connection, *, was_live: bool) -> None: ...
     def on_closed(self, connection: Connection) -> None: ...
@@ -66,7 +77,8 @@ class Owner(Protocol):
 class Connection(asyncio.BufferedProtocol):
     """`expected` is the peer we dialled, None for a connection we accepted.
 
-    `peer` is set once the certificate has been judged. Frames before a right hello, apart from that hello, are faults.
+    `peer` is set once the certificate has been judged, `instance` with a right hello. The dialler says hello first, the
+    other side when it admits the dialler. Frames before that, apart from the hello, are faults.
     """
 
     def __init__(self, owner: Owner, *, expected: ValidatorId | None) -> None:
@@ -74,6 +86,7 @@ class Connection(asyncio.BufferedProtocol):
         self._loop = asyncio.get_running_loop()
         self.expected = expected
         self.peer: ValidatorId | None = None
+        self.instance = b""
         self.state = State.OPENING
         self.opened = asyncio.Event()  # live or ended
         self.closed = asyncio.Event()  # the socket is gone
@@ -85,8 +98,40 @@ class Connection(asyncio.BufferedProtocol):
         self._due: asyncio.TimerHandle | None = None
         self._cut: asyncio.TimerHandle | None = None
         self._paused = False
+        self._challenges: dict[bytes, asyncio.Future[bool]] = {}  # by what the ping carries
 
     # --- for the gateway ---
+
+    @property
+    def remote(self) -> str:
+        """Host and port of the other end; empty while there is none."""
+        address = None if self._transport is None else self._transport.get_extra_info("peername")
+        return f"{address[0]}:{address[1]}" if address else ""
+
+    def admit(self) -> None:
+        """Answer an accepted connection's hello: it is live from here on."""
+        self._say_hello()
+        self._go_live()
+
+    def refuse(self, reason: ByeReason, text: str = "") -> None:
+        """The hello was right, and yet: count it and close."""
+        self._count_fault(reason.name.lower())
+        self.close(reason, text)
+
+    async def challenge(self, timeout_s: float) -> bool:
+        """True if the peer answers a ping that nobody could have foreseen: its process runs now."""
+        nonce = os.urandom(_NONCE_BYTES)
+        if not self.send(FrameKind.PING, encode_frame(FrameKind.PING, nonce)):
+            return False
+        answered: asyncio.Future[bool] = self._loop.create_future()
+        self._challenges[nonce] = answered
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await answered
+        except TimeoutError:
+            return False
+        finally:
+            del self._challenges[nonce]
 
     def send(self, kind: int, frame: bytes) -> bool:
         """Queue a whole frame; False if the connection is not live or the frame's class is full."""
@@ -107,10 +152,10 @@ class Connection(asyncio.BufferedProtocol):
         """Bytes that wait here, not counting the transport's buffer."""
         return self._outbox.bytes_queued
 
-    def close(self, reason: ByeReason) -> None:
+    def close(self, reason: ByeReason, text: str = "") -> None:
         """Say why and hang up; the socket is cut if that takes longer than `CLOSE_TIMEOUT_S`."""
         if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(encode_frame(FrameKind.BYE, bytes((reason,))))
+            self._transport.write(encode_bye(reason, text))
             self._transport.close()
             if self._cut is None:
                 self._cut = self._loop.call_later(CLOSE_TIMEOUT_S, self.abort)
@@ -154,8 +199,8 @@ class Connection(asyncio.BufferedProtocol):
             return
         self.peer = peer
         self._use_counters(self._owner.counters_of(peer))
-        hello = Hello(version=PROTOCOL_VERSION, chain_id=self._owner.chain_id, node=self._owner.own)
-        self._transport.write(encode_hello(hello))
+        if self.expected is not None:
+            self._say_hello()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._reader.room()
@@ -214,9 +259,11 @@ class Connection(asyncio.BufferedProtocol):
             case FrameKind.REFUSAL:
                 self._requests.on_refusal(payload)
             case FrameKind.PING:
-                self._enqueue(FrameKind.PONG, _PONG)
+                if len(payload) > PING_BYTES_MAX:
+                    raise PeerFault("ping_too_long")
+                self._enqueue(FrameKind.PONG, encode_frame(FrameKind.PONG, payload))
             case FrameKind.PONG:
-                pass  # its arrival was the message
+                self._on_pong(payload)
             case FrameKind.BYE:
                 self._on_bye(payload)
             case _:
@@ -226,7 +273,7 @@ class Connection(asyncio.BufferedProtocol):
         if kind == FrameKind.BYE:
             self._on_bye(payload)
             return
-        if kind != FrameKind.HELLO:
+        if kind != FrameKind.HELLO or self.instance:
             raise PeerFault("frame_before_hello")
         hello = decode_hello(payload)
         reason = None
@@ -240,19 +287,32 @@ class Connection(asyncio.BufferedProtocol):
             self._count_fault(reason.name.lower())
             self.close(reason)
             return
+        self.instance = hello.instance
+        if self.expected is None:
+            self._owner.on_hello(self)
+        else:
+            self._go_live()
+
+    def _go_live(self) -> None:
         self._reader.frame_bytes_max = FRAME_BYTES_MAX
+        self.received_at = self._loop.time()  # it had nothing to say while it waited to be admitted
         self.state = State.LIVE
         self.counters.connections += 1
         self.opened.set()
         self._owner.on_live(self)
 
+    def _on_pong(self, payload: bytes) -> None:
+        """A plain one has done its work by arriving."""
+        challenge = self._challenges.get(payload)
+        if challenge is not None and not challenge.done():
+            challenge.set_result(True)
+
     def _on_bye(self, payload: bytes) -> None:
-        try:
-            reason = ByeReason(payload[0]).name.lower()
-        except (IndexError, ValueError):
-            reason = "unknown"
-        self.counters.byes[reason] += 1
+        reason, text = decode_bye(payload)
+        self.counters.byes["unknown" if reason is None else reason.name.lower()] += 1
         self.abort()
+        if self.peer is not None:
+            self._owner.on_bye(self.peer, reason, text)
 
     def _use_counters(self, counters: PeerCounters) -> None:
         """Nobody's at first, the peer's once it is known; nothing is queued before."""
@@ -264,6 +324,11 @@ class Connection(asyncio.BufferedProtocol):
         return await self._owner.answer(cast(ValidatorId, self.peer), code, payload)
 
     # --- out ---
+
+    def _say_hello(self) -> None:
+        owner = self._owner
+        hello = Hello(version=PROTOCOL_VERSION, chain_id=owner.chain_id, node=owner.own, instance=owner.instance)
+        cast(asyncio.Transport, self._transport).write(encode_hello(hello))
 
     def _enqueue(self, kind: int, frame: bytes) -> bool:
         if self.state is not State.LIVE:
@@ -322,6 +387,9 @@ class Connection(asyncio.BufferedProtocol):
         self.state = State.ENDED
         self._outbox.clear()
         self._requests.close()
+        for challenge in self._challenges.values():
+            if not challenge.done():
+                challenge.set_result(False)
         if self._due is not None:
             self._due.cancel()
             self._due = None

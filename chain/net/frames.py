@@ -14,11 +14,14 @@ from chain.codec import Record, decode, encode
 from chain.errors import DecodeError, PeerFault
 from chain.types import ADDRESS_BYTES, DIGEST_BYTES, MESSAGE_BYTES_MAX
 
-PROTOCOL_VERSION: Final = 1
+PROTOCOL_VERSION: Final = 2
 PREFIX_BYTES: Final = 4
 REQUEST_HEADER_BYTES: Final = 9
 FRAME_BYTES_MAX: Final = MESSAGE_BYTES_MAX + 64  # kind, request header and payload
 HELLO_BYTES_MAX: Final = 256  # bound before the peer has said who it is
+INSTANCE_BYTES: Final = 16  # random, of one running process
+PING_BYTES_MAX: Final = 16
+BYE_TEXT_BYTES_MAX: Final = 64
 BUFFER_BYTES: Final = 64 * 1024  # receive buffer of a quiet connection
 _ROOM_BYTES_MIN: Final = 4 * 1024
 
@@ -56,18 +59,28 @@ class ByeReason(enum.IntEnum):
     WRONG_VERSION = 2
     WRONG_CHAIN = 3
     WRONG_IDENTITY = 4  # certificate, hello and configuration do not name one validator
-    UNKNOWN_PEER = 5
-    WRONG_DIRECTION = 6  # the higher validator id must not dial
-    REPLACED = 7  # the same peer has connected again
+    NOT_A_MEMBER = 5
+    WRONG_DIRECTION = 6  # the higher validator id has knocked: the lower one dials
+    REPLACED = 7  # the same process has connected again
     PROTOCOL = 8
+    DUPLICATE_VALIDATOR = 9  # another process with this key is connected and answers; its address follows
 
 
 class Hello(Record, frozen=True, kw_only=True):
-    """The first frame each way, after the TLS handshake."""
+    """The first frame each way, after the TLS handshake. The dialler speaks first; the answer is the admission."""
 
     version: int
     chain_id: bytes
     node: bytes  # validator id
+    instance: bytes  # tells two processes with one key apart
+
+
+class _HelloOne(Record, frozen=True, kw_only=True):
+    """Protocol version 1: read so that its sender learns what is wrong."""
+
+    version: int
+    chain_id: bytes
+    node: bytes
 
 
 _KINDS: Final = frozenset(int(kind) for kind in FrameKind)
@@ -84,7 +97,7 @@ def encode_hello(hello: Hello) -> bytes:
 
 
 def decode_hello(payload: bytes) -> Hello:
-    """A well-formed hello.
+    """A well-formed hello; of another version, `instance` may be anything.
 
     Raises:
         PeerFault: `bad_hello`.
@@ -92,10 +105,38 @@ def decode_hello(payload: bytes) -> Hello:
     try:
         hello = decode(Hello, payload, bytes_max=HELLO_BYTES_MAX)
     except DecodeError:
-        raise PeerFault("bad_hello") from None
+        hello = _decode_hello_one(payload)
     if len(hello.chain_id) != DIGEST_BYTES or len(hello.node) != ADDRESS_BYTES:
         raise PeerFault("bad_hello")
+    if hello.version == PROTOCOL_VERSION and len(hello.instance) != INSTANCE_BYTES:
+        raise PeerFault("bad_hello")
     return hello
+
+
+def _decode_hello_one(payload: bytes) -> Hello:
+    try:
+        old = decode(_HelloOne, payload, bytes_max=HELLO_BYTES_MAX)
+    except DecodeError:
+        raise PeerFault("bad_hello") from None
+    return Hello(version=old.version, chain_id=old.chain_id, node=old.node, instance=b"")
+
+
+def encode_bye(reason: ByeReason, text: str = "") -> bytes:
+    """The whole BYE frame; of the text only printable ASCII goes, `BYE_TEXT_BYTES_MAX` characters at most."""
+    return encode_frame(FrameKind.BYE, bytes((reason,)) + _printable(text.encode("ascii", "replace")).encode())
+
+
+def decode_bye(payload: bytes) -> tuple[ByeReason | None, str]:
+    """The reason, None if it is none we know, and the text; whatever the peer sent, the text is short and printable."""
+    try:
+        reason = ByeReason(payload[0])
+    except (IndexError, ValueError):
+        return None, ""
+    return reason, _printable(payload[1:])
+
+
+def _printable(text: bytes) -> str:
+    return "".join(chr(byte) if 32 <= byte < 127 else "?" for byte in text[:BYE_TEXT_BYTES_MAX])
 
 
 def encode_request(frame_kind: FrameKind, correlation: int, code: int, payload: bytes) -> bytes:

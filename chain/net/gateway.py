@@ -1,12 +1,16 @@
 """The gateway: every node listens and dials; one authenticated connection to each other validator.
 
-Of two nodes the one with the lower validator id dials, so two connections never race. A new connection of a peer
-replaces its old one: the dialer only dials when its end is gone.
+Of two nodes the one with the lower validator id dials, so two connections never race. The higher one, if it is not
+dialled, knocks: it says hello, is sent away and is dialled at once. A new connection of a peer's process replaces its
+old one: the dialler only dials when its end is gone. Another process with the key of a connected peer is refused while
+the first one answers.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import random
 import socket
 from collections import Counter
@@ -18,7 +22,7 @@ from chain.config import EndpointConfig, NodeConfig, PeerConfig
 from chain.errors import BadInput, ConfigError, PeerFault
 from chain.net.connection import CLOSE_TIMEOUT_S, Connection, State
 from chain.net.counters import PeerCounters
-from chain.net.frames import ByeReason, Channel, encode_frame
+from chain.net.frames import INSTANCE_BYTES, ByeReason, Channel, encode_frame
 from chain.net.tls import TlsFiles, check_files, client_context, server_context
 from chain.types import MESSAGE_BYTES_MAX, ValidatorId
 
@@ -42,17 +46,23 @@ class GatewayHandlers:
     on_connected: Callable[[ValidatorId], None] = lambda peer: None
     on_lost: Callable[[ValidatorId], None] = lambda peer: None
     on_fault: Callable[[ValidatorId | None, str], None] = lambda peer, reason: None  # None: nobody we know
+    on_duplicate: Callable[[ValidatorId, str], None] = lambda peer, address: None  # it refuses us: see `duplicate_at`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayTimes:
-    """Seconds. A peer is lost `silence_max` after its last byte; within `handshake_max` it must have said hello."""
+    """Seconds. A peer is lost `silence_max` after its last byte; within `handshake_max` it must have said hello.
+
+    Within `duplicate_max` (and the link's delay both ways) a connected process must answer a ping, or another one with
+    its key may take its place; `handshake_max` must leave room for that.
+    """
 
     keepalive: float = 1.0
     silence_max: float = 4.0
     handshake_max: float = 5.0
     reconnect_min: float = 0.05
     reconnect_max: float = 2.0
+    duplicate_max: float = 1.0
 
 
 @dataclass(slots=True)
@@ -60,6 +70,13 @@ class _Peer:
     config: PeerConfig
     counters: PeerCounters = field(default_factory=PeerCounters)
     live: Connection | None = None
+    task: asyncio.Task[None] | None = None  # dials or knocks
+    knocked: asyncio.Event = field(default_factory=asyncio.Event)
+    duplicate_at: str | None = None  # where it sees another process with our key, while it refuses us for that
+
+    @property
+    def id(self) -> ValidatorId:
+        return ValidatorId(self.config.validator)
 
 
 class Gateway:
@@ -77,8 +94,9 @@ class Gateway:
         authority_sha256: bytes | None = None,
         link_delay_ms: int = 0,
         times: GatewayTimes | None = None,
+        instance: bytes | None = None,
     ) -> None:
-        """Reads the TLS files.
+        """Reads the TLS files. `instance` is this process's, random by default.
 
         Raises:
             ConfigError: the files are not this validator's, or not of the CA with `authority_sha256` (from genesis);
@@ -86,11 +104,14 @@ class Gateway:
         """
         check_files(files, own=own, authority_sha256=authority_sha256)
         self.own = own
+        self.instance = os.urandom(INSTANCE_BYTES) if instance is None else instance
         self.chain_id = chain_id
         self.link_delay_s = link_delay_ms / 1_000
         self._endpoint = endpoint
         self._handlers = handlers
         self._times = GatewayTimes() if times is None else times
+        self._files = files
+        self._authority_sha256 = authority_sha256
         self._server_context = server_context(files)
         self._client_context = client_context(files)
         self._peers = {ValidatorId(peer.validator): _Peer(peer) for peer in peers}
@@ -133,8 +154,7 @@ class Gateway:
         self._spawn(self._accept(self._listener))
         self._spawn(self._keep_alive())
         for peer in self._peers.values():
-            if self.own < peer.config.validator:
-                self._spawn(self._dial(peer))
+            peer.task = self._spawn(self._reach(peer))
 
     async def stop(self) -> None:
         """Say goodbye, close every socket, end every task. Idempotent; returns within about `CLOSE_TIMEOUT_S`."""
@@ -155,6 +175,55 @@ class Gateway:
         if self._listener is not None:
             self._listener.close()
             self._listener = None
+
+    # --- changes at run time ---
+
+    def set_members(self, peers: Sequence[PeerConfig]) -> None:
+        """Whom this node talks to from now on, all of them; itself among them does no harm. Before or after `start`.
+
+        Whoever is kept keeps the connection; a changed address counts at the next dial. The connections of whoever is
+        not in it any more are closed with `not_a_member`, and so is every later attempt.
+        """
+        before = self._peers
+        configs = {ValidatorId(peer.validator): peer for peer in peers if peer.validator != self.own}
+        for peer, record in before.items():
+            if peer not in configs:
+                self._part(record, ByeReason.NOT_A_MEMBER)
+        self._peers = {peer: before.get(peer) or _Peer(config) for peer, config in configs.items()}
+        for peer, record in self._peers.items():
+            record.config = configs[peer]
+            if record.task is None and self._listener is not None:
+                record.task = self._spawn(self._reach(record))
+
+    def reload_tls(self, files: TlsFiles | None = None, *, own: ValidatorId | None = None) -> None:
+        """Use renewed files, by default those under the same names, for every handshake from now on.
+
+        Live connections stay, unless `own` makes this node another validator: then all are closed and made anew.
+
+        Raises:
+            ConfigError: as at the start; nothing has changed.
+        """
+        files = self._files if files is None else files
+        identity = self.own if own is None else own
+        check_files(files, own=identity, authority_sha256=self._authority_sha256)
+        contexts = server_context(files), client_context(files)
+        self._files = files
+        self._server_context, self._client_context = contexts
+        if identity == self.own:
+            return
+        for record in self._peers.values():
+            self._part(record, ByeReason.REPLACED)
+        self.own = identity
+        self.set_members([record.config for record in self._peers.values()])
+
+    def _part(self, record: _Peer, reason: ByeReason) -> None:
+        """Close what there is with that peer and stop reaching for it."""
+        if record.task is not None:
+            record.task.cancel()
+            record.task = None
+        for connection in tuple(self._connections):
+            if record.id in (connection.peer, connection.expected):
+                connection.close(reason)
 
     # --- sending ---
 
@@ -206,6 +275,11 @@ class Gateway:
         return {peer: record.counters for peer, record in self._peers.items()}
 
     @property
+    def duplicate_at(self) -> dict[ValidatorId, str]:
+        """The peers that refuse this node because another process with its key is connected to them: where that is."""
+        return {peer: record.duplicate_at for peer, record in self._peers.items() if record.duplicate_at is not None}
+
+    @property
     def bytes_queued(self) -> int:
         """Bytes that wait for slow peers, all together."""
         return sum(record.live.bytes_queued for record in self._peers.values() if record.live is not None)
@@ -222,14 +296,40 @@ class Gateway:
     # --- what connections ask (`connection.Owner`) ---
 
     def judge(self, connection: Connection, peer: ValidatorId) -> ByeReason | None:
-        if peer not in self._peers:
-            return ByeReason.UNKNOWN_PEER
-        if connection.expected is None:
-            return ByeReason.WRONG_DIRECTION if self.own < peer else None
-        return None if connection.expected == peer else ByeReason.WRONG_IDENTITY
+        if connection.expected is not None and connection.expected != peer:
+            return ByeReason.WRONG_IDENTITY
+        return None if peer in self._peers else ByeReason.NOT_A_MEMBER
 
     def counters_of(self, peer: ValidatorId) -> PeerCounters:
         return self._peers[peer].counters
+
+    def on_hello(self, connection: Connection) -> None:
+        record = self._record_of(connection)
+        if record is None:
+            connection.refuse(ByeReason.NOT_A_MEMBER)
+        elif record.live is None or record.live.instance == connection.instance:
+            self._let_in(record, connection)
+        else:
+            self._spawn(self._let_in_or_refuse(record, connection))
+
+    async def _let_in_or_refuse(self, record: _Peer, connection: Connection) -> None:
+        """Another process of a connected peer: it gets in only if the connected one does not answer any more."""
+        wait_s = self._times.duplicate_max + 2 * self.link_delay_s
+        while (rival := record.live) is not None and rival.instance != connection.instance:
+            if await rival.challenge(wait_s):
+                connection.refuse(ByeReason.DUPLICATE_VALIDATOR, rival.remote)
+                return
+            if rival.state is State.LIVE:
+                rival.fail("silent")
+        if connection.state is State.OPENING:
+            self._let_in(record, connection)
+
+    def _let_in(self, record: _Peer, connection: Connection) -> None:
+        if self.own > record.id:
+            connection.admit()
+        else:
+            connection.close(ByeReason.WRONG_DIRECTION)
+            record.knocked.set()
 
     def on_live(self, connection: Connection) -> None:
         record = self._record_of(connection)
@@ -238,13 +338,20 @@ class Gateway:
         if record.live is not None:
             record.live.close(ByeReason.REPLACED)
         record.live = connection
-        self._handlers.on_connected(ValidatorId(record.config.validator))
+        record.duplicate_at = None
+        self._handlers.on_connected(record.id)
+
+    def on_bye(self, peer: ValidatorId, reason: ByeReason | None, text: str) -> None:
+        record = self._peers.get(peer)
+        if record is not None and reason is ByeReason.DUPLICATE_VALIDATOR:
+            record.duplicate_at = text
+            self._handlers.on_duplicate(peer, text)
 
     def on_ended(self, connection: Connection, *, was_live: bool) -> None:
         record = self._record_of(connection)
         if record is not None and record.live is connection:
             record.live = None
-            self._handlers.on_lost(ValidatorId(record.config.validator))
+            self._handlers.on_lost(record.id)
 
     def on_closed(self, connection: Connection) -> None:
         self._connections.discard(connection)
@@ -265,19 +372,29 @@ class Gateway:
 
     # --- connecting ---
 
-    async def _dial(self, peer: _Peer) -> None:
-        """Keep a connection to a peer, for ever. The pause grows with failures and short lives, and has jitter."""
+    async def _reach(self, peer: _Peer) -> None:
+        """Keep a connection to a peer, for ever. The pause grows with failures and short lives, and has jitter.
+
+        Where dialling is the peer's part, knock after the longest pause: it may not know that we are back, or it may
+        hold a connection to another process with our key.
+        """
         loop = asyncio.get_running_loop()
-        pause = self._times.reconnect_min
+        knocks = self.own > peer.id
+        pause = self._times.reconnect_max if knocks else 0.0
         while True:
-            connection = Connection(self, expected=ValidatorId(peer.config.validator))
+            await _wait(peer.knocked, pause * random.uniform(0.5, 1.0))
+            if peer.live is not None:
+                await peer.live.wait_closed()
+                continue
+            connection = Connection(self, expected=peer.id)
             if await self._dial_once(peer, connection):
                 since = loop.time()
                 await connection.wait_closed()
                 if loop.time() - since > self._times.reconnect_max:
-                    pause = self._times.reconnect_min
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
-            pause = min(2 * pause, self._times.reconnect_max)
+                    pause = 0.0
+            await asyncio.sleep(self._times.reconnect_min * random.uniform(0.5, 1.0))  # however much it knocks
+            if not knocks:
+                pause = min(max(2 * pause, self._times.reconnect_min), self._times.reconnect_max)
 
     async def _dial_once(self, peer: _Peer, connection: Connection) -> bool:
         """True if the connection became live."""
@@ -296,7 +413,7 @@ class Gateway:
                 await connection.opened.wait()
         except (OSError, UnicodeError) as error:  # TLS errors and time-outs are among them; a host name that is none
             if not isinstance(error, ConnectionError):
-                self._count_failure(ValidatorId(peer.config.validator), _reason_of(error))
+                self._count_failure(peer.id, _reason_of(error))
         finally:
             if connection.state is State.OPENING:
                 connection.abort()
@@ -304,8 +421,9 @@ class Gateway:
 
     def _count_failure(self, peer: ValidatorId | None, reason: str) -> None:
         """A connection that never came about."""
-        if peer is not None:
-            self.counters_of(peer).faults[reason] += 1
+        record = None if peer is None else self._peers.get(peer)
+        if record is not None:
+            record.counters.faults[reason] += 1
         self.on_fault(peer, reason)
 
     async def _accept(self, listener: socket.socket) -> None:
@@ -371,16 +489,25 @@ class Gateway:
                 elif quiet >= self._times.keepalive / 2:
                     record.live.ping()
 
-    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._on_task_done)
+        return task
 
     def _on_task_done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             context = {"message": "a gateway task failed", "exception": task.exception(), "task": task}
             task.get_loop().call_exception_handler(context)
+
+
+async def _wait(event: asyncio.Event, timeout_s: float) -> None:
+    """Returns when the event is set, or after that long; then it is clear."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(timeout_s):
+            await event.wait()
+    event.clear()
 
 
 def _check_size(payload: bytes) -> None:

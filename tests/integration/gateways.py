@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import uvloop
 
-from chain.config import load_node_config
+from chain.config import EndpointConfig, PeerConfig, load_node_config
 from chain.errors import BadInput
 from chain.net import Channel, Gateway, GatewayHandlers, GatewayTimes, TlsFiles
 from chain.net.frames import PROTOCOL_VERSION, FrameKind, Hello, encode_frame, encode_hello
@@ -21,7 +22,8 @@ from chain.node.consortium import NetworkInfo, NodeInfo, create_network
 from chain.types import ValidatorId
 
 DEADLINE_S: Final = 20.0
-FAST: Final = GatewayTimes(keepalive=0.1, silence_max=0.5, handshake_max=2.0, reconnect_min=0.02, reconnect_max=0.1)
+FAST: Final = GatewayTimes(keepalive=0.1, silence_max=0.5, handshake_max=2.0, reconnect_min=0.02, reconnect_max=0.1,
+                           duplicate_max=0.5)  # fmt: skip
 LOOPS: Final = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 
@@ -62,8 +64,11 @@ class Node:
     connected: list[ValidatorId] = field(default_factory=list)
     lost: list[ValidatorId] = field(default_factory=list)
     faults: list[tuple[ValidatorId | None, str]] = field(default_factory=list)
+    duplicates: list[tuple[ValidatorId, str]] = field(default_factory=list)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     serving: int = 0
+    serve: Callable[[ValidatorId, int, bytes], Awaitable[bytes]] | None = None  # in place of the request kinds above
+    hears: Callable[[ValidatorId, Channel, bytes], None] | None = None  # in place of writing frames down
 
     @property
     def id(self) -> ValidatorId:
@@ -78,6 +83,8 @@ class Node:
     async def answer(self, peer: ValidatorId, kind: int, payload: bytes) -> bytes:
         self.serving += 1
         try:
+            if self.serve is not None:
+                return await self.serve(peer, kind, payload)
             if kind == 2:
                 await self.gate.wait()
             if kind == 3:
@@ -88,13 +95,20 @@ class Node:
         finally:
             self.serving -= 1
 
+    def on_frame(self, peer: ValidatorId, channel: Channel, payload: bytes) -> None:
+        if self.hears is not None:
+            self.hears(peer, channel, payload)
+        else:
+            self.frames.append((peer, channel, payload))
+
     def handlers(self) -> GatewayHandlers:
         return GatewayHandlers(
-            on_frame=lambda peer, channel, payload: self.frames.append((peer, channel, payload)),
+            on_frame=self.on_frame,
             on_request=self.answer,
             on_connected=self.connected.append,
             on_lost=self.lost.append,
             on_fault=lambda peer, reason: self.faults.append((peer, reason)),
+            on_duplicate=lambda peer, address: self.duplicates.append((peer, address)),
         )
 
 
@@ -103,18 +117,42 @@ def make_network(folder: Path, name: str = "Test") -> NetworkInfo:
 
 
 def make_node(
-    network: NetworkInfo, at: int, *, times: GatewayTimes = FAST, chain_id: bytes | None = None, link_delay_ms: int = 0
+    network: NetworkInfo,
+    at: int,
+    *,
+    times: GatewayTimes = FAST,
+    chain_id: bytes | None = None,
+    link_delay_ms: int = 0,
+    port: int | None = None,
+    peers: Sequence[PeerConfig] | None = None,
+    instance: bytes | None = None,
 ) -> Node:
     """The node at that place in the order of validator ids: a lower one dials the higher ones."""
     info = sorted(network.nodes, key=lambda node: node.validator)[at]
     config = load_node_config(info.config_path)
+    endpoint = config.gateway if port is None else EndpointConfig(host=config.gateway.host, port=port)
     node = Node(info)
     node.gateway = Gateway(
-        own=info.validator, chain_id=network.chain_id if chain_id is None else chain_id, endpoint=config.gateway,
-        peers=config.peers, files=TlsFiles.of(config), handlers=node.handlers(), times=times,
-        link_delay_ms=link_delay_ms,
+        own=info.validator, chain_id=network.chain_id if chain_id is None else chain_id, endpoint=endpoint,
+        peers=config.peers if peers is None else peers, files=TlsFiles.of(config), handlers=node.handlers(),
+        times=times, link_delay_ms=link_delay_ms, instance=instance,
     )  # fmt: skip
     return node
+
+
+def peer_configs(*nodes: Node) -> list[PeerConfig]:
+    """How others are told of these nodes."""
+    return [
+        PeerConfig(validator=node.id, name=node.info.name, host=node.info.host, port=node.info.gateway_port)
+        for node in nodes
+    ]
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 @contextlib.asynccontextmanager
@@ -188,7 +226,7 @@ def context_of(node: Node | NodeInfo) -> ssl.SSLContext:
 
 def hello(network: NetworkInfo, node: bytes, /, **changes: Any) -> bytes:
     """A right HELLO frame, but for the changes."""
-    fields = {"version": PROTOCOL_VERSION, "chain_id": network.chain_id, "node": node, **changes}
+    fields = {"version": PROTOCOL_VERSION, "chain_id": network.chain_id, "node": node, "instance": b"i" * 16, **changes}
     return encode_hello(Hello(**fields))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from chain.codec import encode
-from chain.model.block import Certificate, Header, Proposal, header_hash, proposal_digest
+from chain.model.block import Certificate, Header, Proposal, encode_header, header_hash, proposal_digest
 from chain.model.genesis import Genesis, genesis_header
 from chain.model.merkle import chain_state_root, merkle_root, unpack_writes, write_leaves
 from chain.store import JournalProposal, StateReader, StoredBlock, open_store
@@ -68,7 +68,7 @@ class StoredChainMaker:
         self.store.blocks.append(
             [
                 StoredBlock(
-                    header=encode(self.header), certificate=encode(certificate), proposal_digest=digest,
+                    header=encode_header(self.header), certificate=encode(certificate), proposal_digest=digest,
                     skipped=tuple(range(len(skipped))), hashes=b"".join(hashes), receipts=tuple(done.receipts),
                     writes=done.packed_writes,
                 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from chain.net import Channel, Gateway, GatewayTimes, TlsFiles
 from chain.net.requests import ASKED_MAX, SERVED_MAX
 from chain.node.consortium import NetworkInfo, load_network_genesis
 from chain.types import MESSAGE_BYTES_MAX, ValidatorId
-from tests.integration.gateways import DEADLINE_S, LOOPS, make_network, make_node, run, running, until
+from tests.integration.gateways import DEADLINE_S, FAST, LOOPS, make_network, make_node, run, running, until
 
 pytestmark = pytest.mark.parametrize("loop", LOOPS)
 
@@ -25,7 +26,8 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> NetworkInfo:
 
 def test_four_nodes_hold_one_connection_per_pair_and_hear_each_other(loop: str, network: NetworkInfo) -> None:
     async def scene() -> None:
-        nodes = [make_node(network, at) for at in range(4)]
+        patient = dataclasses.replace(FAST, reconnect_max=3_600.0)  # nobody knocks, however slow the start is
+        nodes = [make_node(network, at, times=patient) for at in range(4)]
         async with running(*nodes):
             for node in nodes:
                 assert node.gateway.broadcast(Channel.CONSENSUS, b"from " + node.id) == 3

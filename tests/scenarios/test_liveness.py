@@ -177,3 +177,47 @@ def test_slow_execution_makes_the_nodes_change_the_view() -> None:
         node.execute_slow()
     network.run()
     assert network.heights() == [2 * WINDOW] * 4
+
+
+def test_more_than_f_nodes_restart_with_empty_data_directories() -> None:
+    """Besu #8307. What the others have certified is fetched from them, and the chain goes on."""
+    network = Network()
+    network.submit("a", "b", "c")
+    assert network.heights() == [3, 3, 3, 3]
+    for node in network.nodes[2:]:
+        node.is_down = True
+    network.elapse(1_000)
+    for node in network.nodes[2:]:
+        node.journal, node.blocks, node.pool, node.bodies = [], [], [], {}
+        node.start()
+        node.step(Started())
+    network.run()
+    network.elapse(20 * TIME_OUT)
+    assert network.heights() == [3, 3, 3, 3]
+    network.submit("d", overdue=True)
+    network.elapse(20 * TIME_OUT)
+    assert network.heights() == [4, 4, 4, 4]
+    network.check_agreement()
+
+
+def test_a_crash_and_restart_under_conflicting_transactions_wedges_the_others() -> None:
+    """FISCO #4417. The leader dies with the same transactions in its proposals that the others propose meanwhile."""
+    network = Network()
+    network.filter = lambda sender, receiver, message: not isinstance(message, Commit)
+    network.submit("a", "b")
+    leader = network.nodes[0]
+    leader.is_down = True
+    network.filter = everything
+    network.submit("b", "a", "c", overdue=True)
+    network.elapse(4 * TIME_OUT)
+    leader.start()
+    leader.step(Started())
+    leader.submit("a", "b", "c", overdue=True)
+    network.run()
+    network.submit("d", overdue=True)
+    network.elapse(20 * TIME_OUT)
+    assert len(set(network.heights())) == 1
+    for node in network.nodes:
+        ordered = texts(node)
+        assert set(ordered) == set(hashed("a", "b", "c", "d"))
+    network.check_agreement()

@@ -255,3 +255,53 @@ def test_two_nodes_of_four_that_execute_wrongly_halt_the_chain_loudly() -> None:
         stopped = node.replica.diverged
         assert stopped is not None
         assert (stopped.height, stopped.certified, stopped.reason) == (1, None, "no_quorum_can_form")
+
+
+def test_a_second_process_votes_with_this_validators_key() -> None:
+    """Nothing crashes, nothing of it is counted, and the node says that its key is in use elsewhere."""
+    solo = Solo()
+    chain, own = solo.chain, solo.number
+    proposal, other = chain.proposal(1, "a"), chain.proposal(1, "b")
+    solo.propose(proposal)
+    solo.prepare(proposal, 0)
+    elsewhere: list[Message] = [
+        Prepare(view=0, height=1, digest=proposal_digest(other)),
+        Prepare(view=0, height=2, digest=DIGEST),
+        Prepare(view=1, height=1, digest=proposal_digest(proposal)),
+        Commit(view=0, height=1, digest=proposal_digest(proposal)),
+        Checkpoint(height=1, digest=DIGEST),
+        ViewChange(view=1, stable=None, prepared=()),
+        PrePrepare(view=1, proposal=chain.proposal(1, "c", leader=own)),
+    ]
+    phase = solo.replica.phase(Height(1))
+    for message in elsewhere:
+        effects = solo.hear(own, message)
+        assert [type(effect) for effect in effects] == [ReportFault]
+        assert evidence_of(effects) == ["own_key_elsewhere"]
+        assert of(ReportFault, effects)[0].peer == solo.replica.id
+    assert solo.replica.phase(Height(1)) is phase
+    assert not solo.replica.is_changing
+
+
+def test_a_node_that_hears_its_own_votes_again_suspects_nobody() -> None:
+    solo = Solo()
+    chain, own = solo.chain, solo.number
+    first = chain.proposal(1, "a")
+    header = solo.finish(first, chain.genesis)
+    second = chain.proposal(2, "b")
+    solo.order(second)
+    echoes: list[Message] = [
+        Prepare(view=0, height=1, digest=DIGEST),  # below what is certified here nothing is remembered
+        Prepare(view=0, height=2, digest=proposal_digest(second)),
+        Commit(view=0, height=2, digest=proposal_digest(second)),
+        Checkpoint(height=1, digest=header_hash(header)),
+    ]
+    solo.step(Executed(header=execute(second, header)))
+    echoes.append(Checkpoint(height=2, digest=header_hash(execute(second, header))))
+    again = solo.restart(last=(header, None))
+    for life in (solo, again):
+        for message in echoes[:4]:
+            assert life.hear(own, message) == []
+    assert solo.hear(own, echoes[4]) == []
+    solo.fire(Timer.VIEW)
+    assert solo.hear(own, ViewChange(view=1, stable=None, prepared=())) == []

@@ -1,0 +1,194 @@
+"""Bugs at the borders of epochs: one validator set at a time."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.planted.bug import Bug
+
+EPOCH: Final = "consensus/epoch.py"
+SUCCESSION: Final = "consensus/succession.py"
+ORDERING: Final = "consensus/ordering.py"
+VERIFICATION: Final = "consensus/verification.py"
+REPLICA: Final = "consensus/replica.py"
+FOLLOWER: Final = "consensus/follower.py"
+LEADER: Final = "consensus/leader.py"
+PACE: Final = "consensus/pace.py"
+
+EPOCHS: Final = (
+    Bug(
+        "votes go beyond the boundary",
+        "no replica votes above a boundary before the block at it is certified and stored",
+        ORDERING,
+        "        return self._epoch.limit(self.low + self._window)\n",
+        "        return Height(self.low + self._window)\n",
+        "",
+    ),
+    Bug(
+        "the next epoch begins before the last block of the old one is stored",
+        "an epoch begins when the block below it is stored",
+        SUCCESSION,
+        "        if block is None or self._stored < block[0].height or",
+        "        if block is None or",
+        "",
+    ),
+    Bug(
+        "a new set takes effect one height early",
+        "a change executed at h takes effect at h + window + 1",
+        SUCCESSION,
+        "            self._schedule.add(event.header.height + self._window + 1, event.validators)\n",
+        "            self._schedule.add(event.header.height + self._window, event.validators)\n",
+        "",
+    ),
+    Bug(
+        "the base is certified by the new set",
+        "a stable certificate at the base is checked against the set before",
+        VERIFICATION,
+        "        return previous if previous is not None and height == self._epoch.base else self._validators\n",
+        "        return self._validators\n",
+        "",
+        is_liveness=True,
+    ),
+    Bug(
+        "the set before certifies heights of the new epoch",
+        "certificates of removed nodes are refused",
+        VERIFICATION,
+        "        return previous if previous is not None and height == self._epoch.base else self._validators\n",
+        "        return previous if previous is not None and height >= self._epoch.base else self._validators\n",
+        "",
+    ),
+    Bug(
+        "view-changes of an earlier epoch count",
+        "nothing of one epoch counts in another",
+        VERIFICATION,
+        "        if past and all(past):\n            raise OtherEpoch(None)\n",
+        "",
+        "",
+    ),
+    Bug(
+        "a vote for the next epoch is its sender's fault",
+        "messages of an earlier or later epoch are no fault of the sender",
+        VERIFICATION,
+        "            is_later = any(height > self._epoch.end for height in heights)\n            if is_later or",
+        "            is_later = False\n            if is_later or",
+        "",
+    ),
+    Bug(
+        "a view-change holds certificates of two epochs",
+        "every vote belongs to one validator set",
+        VERIFICATION,
+        "            _require(certificate.height <= self._epoch.limit(certificate.height),",
+        "            _require(certificate.height > 0,",
+        "",
+    ),
+    Bug(
+        "what was said of heights that may be the next epoch's counts at once",
+        "nothing follows from what is said of heights that are not certain",
+        ORDERING,
+        "            self._beyond.add(received, view, height)\n            return True\n",
+        "            pass\n",
+        "",
+    ),
+    Bug(
+        "what was said of heights that are now certain is lost",
+        "what is said of heights that may be the next epoch's is kept",
+        ORDERING,
+        "        for received in self._beyond.take_up_to(self._epoch.end):\n"
+        "            self._hear(received, now, out)\n",
+        "",
+        "",
+        is_liveness=True,
+    ),
+    Bug(
+        "heights beyond a boundary stay in flight",
+        "nothing said of heights above the boundary counts",
+        ORDERING,
+        "            self._abandon(self._slots.pop(height), out)\n",
+        "            self._abandon(self._slots[height], out)\n",
+        "",
+    ),
+    Bug(
+        "a new view proposes beyond the boundary",
+        "no proposal of one epoch stands in the next",
+        ORDERING,
+        "plan if self._epoch.boundary is None else plan.up_to(self._epoch.boundary)",
+        "plan",
+        "",
+    ),
+    Bug(
+        "the leader packs no empty blocks on the way to a boundary",
+        "a boundary that is not reached counts as work",
+        LEADER,
+        "        return self.is_waiting or may_be_empty\n",
+        "        return self.is_waiting\n",
+        "",
+        is_liveness=True,
+    ),
+    Bug(
+        "a leader that does not get to the boundary is waited for",
+        "a boundary that is not reached runs the view timer",
+        PACE,
+        "        is_wanted = self._leader.is_overdue or self._epoch.is_ending(self._checkpoints.low)\n",
+        "        is_wanted = self._leader.is_overdue\n",
+        "",
+        is_liveness=True,
+    ),
+    Bug(
+        "a node follows although it has a vote again",
+        "a node that is in an epoch's set votes",
+        SUCCESSION,
+        "        if not voters:\n",
+        "        if not voters or base:\n",
+        "",
+    ),
+    Bug(
+        "a removed validator keeps its vote",
+        "a node that is not in an epoch's set has no vote",
+        SUCCESSION,
+        "        voters = [signer for signer in self._signers if signer.validator_id in epoch.validators]\n",
+        "        voters = [signer for signer in self._signers if base or signer.validator_id in epoch.validators]\n",
+        "",
+    ),
+    Bug(
+        "a restart forgets that a boundary is ahead",
+        "the barrier holds over restarts",
+        SUCCESSION,
+        "            boundary=self._schedule.boundary(height),\n",
+        "            boundary=None,\n",
+        "",
+    ),
+    Bug(
+        "the next core is not told that transactions wait",
+        "after the border of an epoch transactions are packed again",
+        SUCCESSION,
+        "        if self._pool is not None:\n            out += self._inner.step(self._pool, now)\n",
+        "",
+        "",
+        is_liveness=True,
+    ),
+    Bug(
+        "the timers of the old epoch run on",
+        "nothing of one epoch counts in another",
+        SUCCESSION,
+        "        out += self._inner.end()\n",
+        "",
+        "",
+    ),
+    Bug(
+        "a follower executes beyond what is certain",
+        "a block is executed when its validator set is known",
+        FOLLOWER,
+        "            if fetched is None or height > self._epoch.end:\n",
+        "            if fetched is None:\n",
+        "",
+    ),
+    Bug(
+        "a leader may leave out one transaction for ever",
+        "what is ordered does not count for ever while the transaction that has waited longest is left out",
+        PACE,
+        "        if not delay_ms or since is None or self._safety.changing:\n",
+        "        if delay_ms or since is None or self._safety.changing:\n",
+        "",
+        is_liveness=True,
+    ),
+)

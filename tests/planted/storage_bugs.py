@@ -1,0 +1,284 @@
+"""Bugs in the journal and in the stores."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.planted.bug import Bug
+
+JOURNAL_PY: Final = "chain/store/journal.py"
+BLOCKS: Final = "chain/store/blocks.py"
+STATE: Final = "chain/store/state.py"
+FOLDER: Final = "chain/store/folder.py"
+ENVIRONMENT: Final = "chain/store/environment.py"
+ARCHIVE: Final = "chain/node/archive.py"
+
+JOURNAL: Final = (
+    Bug(
+        "the journal is not synced",
+        "durable on return",
+        ENVIRONMENT,
+        "readonly=self.readonly, metasync=True, sync=True,",
+        "readonly=self.readonly, metasync=False, sync=self.kind != 'journal',",
+        "",
+    ),
+    Bug(
+        "records of the next height go with those of the stored one",
+        "records of a height go when it is stored, not before",
+        JOURNAL_PY,
+        "        limit = height_key(max(below_height, 0))\n",
+        "        limit = height_key(max(below_height + 1, 0))\n",
+        "",
+    ),
+    Bug(
+        "records are never dropped",
+        "records of a height go with the first write after it is stored",
+        JOURNAL_PY,
+        "            if prune_below > 0:\n                self._prune_records(txn, prune_below)\n",
+        "",
+        "",
+    ),
+    Bug(
+        "a new record takes the place of the last one",
+        "all records are kept, in the order of writing",
+        JOURNAL_PY,
+        "            txn.put(key, height_key(record.height) + record.data, append=True, db=database)\n",
+        "            txn.put(height_key(number - number % 2), height_key(record.height) + record.data, db=database)\n",
+        "",
+    ),
+    Bug(
+        "old view records stay beside the last one",
+        "of the view records only the last is kept",
+        JOURNAL_PY,
+        "                if replaced is not None:\n                    txn.delete(replaced, db=database)\n",
+        "",
+        "",
+    ),
+    Bug(
+        "view records go with the height they were written at",
+        "the view a replica is in outlives every height",
+        ARCHIVE,
+        '            return StoredRecord(KEPT, encode(record), "new-view")\n',
+        '            return StoredRecord(1, encode(record), "new-view")\n',
+        "",
+    ),
+    Bug(
+        "new-view and view-change records share a place",
+        "the last view-change and the last new-view are kept",
+        ARCHIVE,
+        '            return StoredRecord(KEPT, encode(record), "new-view")\n',
+        '            return StoredRecord(KEPT, encode(record), "view-change")\n',
+        "",
+    ),
+    Bug(
+        "the proposal that won is dropped with those that lost",
+        "bodies of stored blocks stay",
+        JOURNAL_PY,
+        "            lost = [key for key in self._keys_at(txn, height) if key[8:] != keep_digest]\n",
+        "            lost = [key for key in self._keys_at(txn, height) if key[8:]]\n",
+        "",
+    ),
+    Bug(
+        "proposals that lost stay for ever",
+        "proposals that lost their height go when it is stored",
+        JOURNAL_PY,
+        "            if all(key[8:] == keep_digest for key in self._keys_at(txn, height)):\n",
+        "            if any(key[8:] == keep_digest for key in self._keys_at(txn, height)):\n",
+        "",
+    ),
+    Bug(
+        "a proposal's records are written, its bodies are not",
+        "the proposal and all its bodies are durable",
+        JOURNAL_PY,
+        "            txn.put(at + proposal.digest, value, db=self._env.database(_PROPOSALS))\n",
+        "            pass\n",
+        "",
+    ),
+    Bug(
+        "a torn journal record is skipped",
+        "a journal that cannot be read stops the node",
+        ARCHIVE,
+        "        return [_records.decode(data) for data in store.journal.load()]\n",
+        "        return [_records.decode(data) for data in store.journal.load() if data[:1] > b'\\x80']\n",
+        "",
+    ),
+    Bug(
+        "records are written at another height than theirs",
+        "records of a height go when it is stored, not before",
+        ARCHIVE,
+        "            return StoredRecord(certificate.height, encode(record))\n",
+        "            return StoredRecord(certificate.view, encode(record))\n",
+        "",
+    ),
+    Bug(
+        "a start without the journal is a start",
+        "a node that lost its journal does not vote",
+        FOLDER,
+        "    if height > 0 and (not data.exists() or data.stat().st_size == 0):\n",
+        "    if height > 0 and data.exists() and data.stat().st_size == 0:\n",
+        "",
+    ),
+)
+
+STORES: Final = (
+    Bug(
+        "a block may leave a gap below it",
+        "heights are consecutive",
+        BLOCKS,
+        "header.height != parent.height + 1,",
+        "header.height <= parent.height,",
+        "",
+    ),
+    Bug(
+        "a block need not extend the one before",
+        "the executed header holds its parent's hash",
+        BLOCKS,
+        "header.parent_hash != header_hash(parent),",
+        "header.parent_hash == header_hash(header),",
+        "",
+    ),
+    Bug(
+        "a block of another chain is stored",
+        "one chain a store",
+        BLOCKS,
+        "header.chain_id != self.chain_id,",
+        "not header.chain_id,",
+        "",
+    ),
+    Bug(
+        "a block is stored with a certificate for another header",
+        "certificates are checked at every entrance",
+        BLOCKS,
+        "                or certificate.digest != header_hash(header),\n",
+        "                or not certificate.digest,\n",
+        "",
+    ),
+    Bug(
+        "a transaction may be executed twice",
+        "a transaction already executed is executed no more",
+        BLOCKS,
+        "        if added != len(locations):\n",
+        "        if added > len(locations):\n",
+        "",
+    ),
+    Bug(
+        "of a run of blocks one transaction each is made",
+        "all or nothing, for one block or a run of them",
+        BLOCKS,
+        "            self._put(txn, headers, blocks, locations, events, history)\n"
+        "            if adopted",
+        "            self._put(txn, headers, blocks, [], events, history)\n"
+        "        with self._env.write() as txn:\n"
+        "            added = txn.cursor(self._env.database(_TRANSACTIONS)).putmulti(locations, overwrite=False)[1]\n"
+        "            if added != len(locations):\n"
+        "                raise InvariantError('executed before')\n"
+        "            if adopted",
+        "",
+    ),
+    Bug(
+        "the state is written before the blocks",
+        "blocks first, then the state",
+        ARCHIVE,
+        "        self._store.blocks.append([_stored_block(block) for block in blocks])\n"
+        "        self._store.state.apply(\n",
+        "        self._store.state.apply(\n",
+        "",
+    ),
+    Bug(
+        "the state may skip a height",
+        "a height is all there or not at all",
+        STATE,
+        "            if at != expected:\n",
+        "            if at < expected:\n",
+        "",
+    ),
+    Bug(
+        "the state's height is not written with its values",
+        "a height is all there or not at all",
+        STATE,
+        "            txn.put(_POSITION_KEY, encode(position), db=self._env.database(META))\n"
+        "            if self._is_snapshot_height(height):\n",
+        "            if self._is_snapshot_height(height):\n",
+        "",
+    ),
+    Bug(
+        "deletes are not applied",
+        "state after a height is its writes applied",
+        STATE,
+        "                txn.delete(key, db=database)\n",
+        "                pass\n",
+        "",
+    ),
+    Bug(
+        "a state of another history is trusted",
+        "a state is trusted only if its root is the block's",
+        FOLDER,
+        "    if state.state_root() != root:\n",
+        "    if not state.state_root():\n",
+        "",
+    ),
+    Bug(
+        "a state ahead of the blocks is trusted",
+        "blocks are always written first",
+        FOLDER,
+        "    if behind < 0:\n",
+        "    if behind < -(2**62):\n",
+        "",
+    ),
+    Bug(
+        "replay leaves out a height",
+        "writes that the state lacks are replayed",
+        FOLDER,
+        "    for height in range(state.height() + 1, blocks.height() + 1):\n",
+        "    for height in range(state.height() + 1, blocks.height()):\n",
+        "",
+    ),
+    Bug(
+        "replay does not check what it replays",
+        "the write sets lead to the blocks' state roots",
+        FOLDER,
+        "        if root != _header(blocks, height).state_root:\n",
+        "        if not root:\n",
+        "",
+    ),
+    Bug(
+        "two processes share a folder",
+        "one process a data folder",
+        "chain/store/lock.py",
+        "            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
+        "            fcntl.flock(self._file, fcntl.LOCK_SH | fcntl.LOCK_NB)\n",
+        "",
+    ),
+    Bug(
+        "after a failed commit the store goes on",
+        "after a failed sync what the disk kept is known only after a restart",
+        ENVIRONMENT,
+        "                    self._failure = str(error)\n",
+        "                    pass\n",
+        "",
+    ),
+    Bug(
+        "a write that fails half-way is kept",
+        "all or nothing",
+        ENVIRONMENT,
+        "            except BaseException as error:\n                txn.abort()\n",
+        "            except BaseException as error:\n                txn.commit()\n",
+        "",
+    ),
+    Bug(
+        "the folder of another chain is opened",
+        "a store belongs to one chain",
+        ENVIRONMENT,
+        "        if stamp.chain_id != chain_id:\n",
+        "        if not stamp.chain_id:\n",
+        "",
+    ),
+    Bug(
+        "blocks without their bodies are served as if they were none",
+        "the proposals of stored blocks stay, they are the blocks' bodies",
+        ARCHIVE,
+        "        if bodies is None:\n            raise InvariantError(",
+        "        if bodies is None and not digest:\n            raise InvariantError(",
+        "",
+    ),
+)
