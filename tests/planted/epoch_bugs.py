@@ -100,22 +100,6 @@ EPOCHS: Final = (
         is_liveness=True,
     ),
     Bug(
-        "heights beyond a boundary stay in flight",
-        "nothing said of heights above the boundary counts",
-        ORDERING,
-        "            self._abandon(self._slots.pop(height), out)\n",
-        "            self._abandon(self._slots[height], out)\n",
-        "",
-    ),
-    Bug(
-        "a new view proposes beyond the boundary",
-        "no proposal of one epoch stands in the next",
-        ORDERING,
-        "plan if self._epoch.boundary is None else plan.up_to(self._epoch.boundary)",
-        "plan",
-        "",
-    ),
-    Bug(
         "the leader packs no empty blocks on the way to a boundary",
         "a boundary that is not reached counts as work",
         LEADER,

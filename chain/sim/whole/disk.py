@@ -37,6 +37,7 @@ class SimDisk:
         self.random = random
         self.slow = False
         self.full = False
+        self.refused = False  # a commit, since the process that runs now began
         self.power_rate = 0
         self.files: dict[str, MemoryFile] = {
             kind: MemoryFile(at_commit=self._at_commit, on_commit=_watcher(kind, watch)) for kind in KINDS
@@ -60,6 +61,7 @@ class SimDisk:
 
     def _at_commit(self, when: Literal["before", "after"]) -> None:
         if self.full and when == "before":
+            self.refused = True
             raise DiskFull("no space left on device")
         if self.power_rate and self.random.randrange(200_000) < self.power_rate:
             raise PowerLost(f"{when} a commit")

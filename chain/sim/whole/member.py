@@ -84,6 +84,7 @@ class Member:
         self.lives += 1
         self.process = Process(f"{self.name}.{self.lives}")
         self.node = None
+        self.disk.refused = False
         if self.honest:
             world.promises.on_boot(self.name, self.height)
         world.tell(self.name, f"boot, life {self.lives}, {self.height} blocks")
@@ -114,7 +115,7 @@ class Member:
         """The node ended itself: right where its disk refuses a write, a broken promise anywhere else."""
         if not self.process.alive:
             return
-        if not isinstance(error, StoreError) and self.honest:
+        if self.honest and not (isinstance(error, StoreError) and self.disk.refused):
             self.world.violate(Violation("node_runs", f"{self.name} failed: {type(error).__name__}: {error}"), error)
         self.end(f"failed: {error}")
 

@@ -107,7 +107,7 @@ def _draw_disk(random: Random) -> DiskFaults:
         journal_ms=(0, random.choice((1, 3, 20))),
         store_ms=(0, random.choice((2, 20, 200, 1_000))),
         slow_ms=(50, random.choice((200, 1_500))),
-        power_rate=random.choice((0, 0, 500, 3_000)),
+        power_rate=random.choice((0, 1_000, 5_000)),
     )
 
 

@@ -16,7 +16,7 @@ from chain.cli.main import main
 from chain.cli.sim import _has_tests
 from chain.sim.batch import Job, jobs_of, parse_range, replay_command
 
-SECONDS_MAX = 60
+SECONDS_MAX = 200
 
 
 @pytest.mark.slow
