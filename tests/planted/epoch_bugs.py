@@ -22,7 +22,7 @@ EPOCHS: Final = (
         ORDERING,
         "        return self._epoch.limit(self.low + self._window)\n",
         "        return Height(self.low + self._window)\n",
-        "",
+        "tests/planted/test_epoch_gaps.py::test_at_no_moment_a_leader_asks_for_a_proposal_above_the_boundary",
     ),
     Bug(
         "the next epoch begins before the last block of the old one is stored",
@@ -30,7 +30,7 @@ EPOCHS: Final = (
         SUCCESSION,
         "        if block is None or self._stored < block[0].height or",
         "        if block is None or",
-        "",
+        "tests/unit/consensus/test_succession.py::test_nobody_votes_above_the_boundary_before_its_block_is_stored",
     ),
     Bug(
         "a new set takes effect one height early",
@@ -38,7 +38,7 @@ EPOCHS: Final = (
         SUCCESSION,
         "            self._schedule.add(event.header.height + self._window + 1, event.validators)\n",
         "            self._schedule.add(event.header.height + self._window, event.validators)\n",
-        "",
+        "tests/unit/consensus/test_succession.py::test_a_block_stored_below_the_boundary_ends_nothing",
     ),
     Bug(
         "the base is certified by the new set",
@@ -46,7 +46,8 @@ EPOCHS: Final = (
         VERIFICATION,
         "        return previous if previous is not None and height == self._epoch.base else self._validators\n",
         "        return self._validators\n",
-        "",
+        "tests/unit/consensus/test_succession.py::"
+        "test_a_stable_certificate_at_the_base_is_checked_against_the_set_before",
         is_liveness=True,
     ),
     Bug(
@@ -55,7 +56,8 @@ EPOCHS: Final = (
         VERIFICATION,
         "        return previous if previous is not None and height == self._epoch.base else self._validators\n",
         "        return previous if previous is not None and height >= self._epoch.base else self._validators\n",
-        "",
+        "tests/unit/consensus/test_succession.py::"
+        "test_a_stable_certificate_at_the_base_is_checked_against_the_set_before",
     ),
     Bug(
         "view-changes of an earlier epoch count",
@@ -63,7 +65,7 @@ EPOCHS: Final = (
         VERIFICATION,
         "        if past and all(past):\n            raise OtherEpoch(None)\n",
         "",
-        "",
+        "tests/unit/consensus/test_succession.py::test_a_late_vote_of_the_last_epoch_is_nobodys_fault",
     ),
     Bug(
         "a vote for the next epoch is its sender's fault",
@@ -71,7 +73,8 @@ EPOCHS: Final = (
         VERIFICATION,
         "            is_later = any(height > self._epoch.end for height in heights)\n            if is_later or",
         "            is_later = False\n            if is_later or",
-        "",
+        "tests/planted/test_epoch_gaps.py::"
+        "test_a_vote_of_a_stranger_for_a_height_that_may_be_anothers_epoch_is_no_fault",
     ),
     Bug(
         "a view-change holds certificates of two epochs",
@@ -79,7 +82,8 @@ EPOCHS: Final = (
         VERIFICATION,
         "            _require(certificate.height <= self._epoch.limit(certificate.height),",
         "            _require(certificate.height > 0,",
-        "",
+        "tests/planted/test_epoch_gaps.py::"
+        "test_a_view_change_with_a_certificate_above_the_boundary_is_its_senders_fault",
     ),
     Bug(
         "what was said of heights that may be the next epoch's counts at once",
@@ -87,7 +91,8 @@ EPOCHS: Final = (
         ORDERING,
         "            self._beyond.add(received, view, height)\n            return True\n",
         "            pass\n",
-        "",
+        "tests/unit/consensus/test_succession.py::"
+        "test_votes_of_the_next_epoch_for_heights_this_one_might_have_had_count_nowhere",
     ),
     Bug(
         "what was said of heights that are now certain is lost",
@@ -96,7 +101,8 @@ EPOCHS: Final = (
         "        for received in self._beyond.take_up_to(self._epoch.end):\n"
         "            self._hear(received, now, out)\n",
         "",
-        "",
+        "tests/unit/consensus/test_succession.py::"
+        "test_votes_of_the_next_epoch_for_heights_this_one_might_have_had_count_nowhere",
         is_liveness=True,
     ),
     Bug(
@@ -105,7 +111,7 @@ EPOCHS: Final = (
         LEADER,
         "        return self.is_waiting or may_be_empty\n",
         "        return self.is_waiting\n",
-        "",
+        "tests/unit/consensus/test_succession.py::test_the_boundary_is_work_for_the_leader_without_any_transaction",
         is_liveness=True,
     ),
     Bug(
@@ -114,7 +120,8 @@ EPOCHS: Final = (
         PACE,
         "        is_wanted = self._leader.is_overdue or self._epoch.is_ending(self._checkpoints.low)\n",
         "        is_wanted = self._leader.is_overdue\n",
-        "",
+        "tests/unit/consensus/test_succession.py::"
+        "test_the_view_is_changed_where_the_leader_does_not_go_to_the_boundary",
         is_liveness=True,
     ),
     Bug(
@@ -123,7 +130,7 @@ EPOCHS: Final = (
         SUCCESSION,
         "        if not voters:\n",
         "        if not voters or base:\n",
-        "",
+        "tests/unit/consensus/test_succession.py::test_a_leader_proposes_nothing_above_the_boundary",
     ),
     Bug(
         "a removed validator keeps its vote",
@@ -131,7 +138,8 @@ EPOCHS: Final = (
         SUCCESSION,
         "        voters = [signer for signer in self._signers if signer.validator_id in epoch.validators]\n",
         "        voters = [signer for signer in self._signers if base or signer.validator_id in epoch.validators]\n",
-        "",
+        "tests/unit/consensus/test_succession.py::"
+        "test_a_removed_validator_follows_and_says_nothing_but_where_it_stands",
     ),
     Bug(
         "a restart forgets that a boundary is ahead",
@@ -139,7 +147,8 @@ EPOCHS: Final = (
         SUCCESSION,
         "            boundary=self._schedule.boundary(height),\n",
         "            boundary=None,\n",
-        "",
+        "tests/unit/consensus/test_succession.py::"
+        "test_a_restart_before_the_boundary_is_stored_goes_on_in_the_old_epoch",
     ),
     Bug(
         "the next core is not told that transactions wait",
@@ -147,7 +156,7 @@ EPOCHS: Final = (
         SUCCESSION,
         "        if self._pool is not None:\n            out += self._inner.step(self._pool, now)\n",
         "",
-        "",
+        "tests/unit/consensus/test_succession.py::test_a_leader_proposes_nothing_above_the_boundary",
         is_liveness=True,
     ),
     Bug(
@@ -156,7 +165,7 @@ EPOCHS: Final = (
         SUCCESSION,
         "        out += self._inner.end()\n",
         "",
-        "",
+        "tests/unit/consensus/test_succession.py::test_views_begin_at_0_and_what_was_open_is_void",
     ),
     Bug(
         "a follower executes beyond what is certain",
@@ -164,7 +173,7 @@ EPOCHS: Final = (
         FOLLOWER,
         "            if fetched is None or height > self._epoch.end:\n",
         "            if fetched is None:\n",
-        "",
+        "tests/unit/consensus/test_succession.py::test_blocks_are_not_asked_for_nor_executed_beyond_what_is_certain",
     ),
     Bug(
         "a leader may leave out one transaction for ever",
@@ -172,7 +181,7 @@ EPOCHS: Final = (
         PACE,
         "        if not delay_ms or since is None or self._safety.changing:\n",
         "        if delay_ms or since is None or self._safety.changing:\n",
-        "",
+        "tests/unit/consensus/test_censorship.py::test_who_is_behind_cannot_tell_what_is_left_out",
         is_liveness=True,
     ),
 )

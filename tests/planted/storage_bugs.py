@@ -20,7 +20,7 @@ JOURNAL: Final = (
         ENVIRONMENT,
         "readonly=self.readonly, metasync=True, sync=True,",
         "readonly=self.readonly, metasync=False, sync=self.kind != 'journal',",
-        "",
+        "tests/unit/store/test_journal.py::test_every_write_waits_for_the_disk",
     ),
     Bug(
         "records of the next height go with those of the stored one",
@@ -28,7 +28,7 @@ JOURNAL: Final = (
         JOURNAL_PY,
         "        limit = height_key(max(below_height, 0))\n",
         "        limit = height_key(max(below_height + 1, 0))\n",
-        "",
+        "tests/unit/store/test_journal.py::test_pruning_drops_lower_heights_only",
     ),
     Bug(
         "records are never dropped",
@@ -36,7 +36,7 @@ JOURNAL: Final = (
         JOURNAL_PY,
         "            if prune_below > 0:\n                self._prune_records(txn, prune_below)\n",
         "",
-        "",
+        "tests/unit/store/test_journal.py::test_pruning_drops_lower_heights_only",
     ),
     Bug(
         "a new record takes the place of the last one",
@@ -44,7 +44,7 @@ JOURNAL: Final = (
         JOURNAL_PY,
         "            txn.put(key, height_key(record.height) + record.data, append=True, db=database)\n",
         "            txn.put(height_key(number - number % 2), height_key(record.height) + record.data, db=database)\n",
-        "",
+        "tests/unit/store/test_journal.py::test_records_load_in_the_order_they_were_written",
     ),
     Bug(
         "old view records stay beside the last one",
@@ -52,7 +52,7 @@ JOURNAL: Final = (
         JOURNAL_PY,
         "                if replaced is not None:\n                    txn.delete(replaced, db=database)\n",
         "",
-        "",
+        "tests/unit/store/test_journal.py::test_a_slot_holds_its_latest_record_only",
     ),
     Bug(
         "view records go with the height they were written at",

@@ -8,6 +8,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
 from chain.crypto import PrivateKey
+from chain.errors import StoreError
 from chain.model.signing import sign_transaction
 from chain.rpc.services import TransactionState
 from chain.sim.whole.keys import account
@@ -152,11 +153,15 @@ class Clients:
 
     async def _try(self, member: Member, request: Request) -> None:
         """One attempt at one node, which may die meanwhile."""
+        process = member.process
         try:
             async with asyncio.timeout(ANSWER_S):
                 await self._world.call(member, self._ask(member, request))
         except (TimeoutError, ConnectionError):
             return
+        except StoreError:
+            if process.alive and not member.stopping:
+                raise
 
     async def _ask(self, member: Member, request: Request) -> None:
         """In the node's process: what its API would do."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any, Final, Literal
@@ -12,6 +13,7 @@ from chain.sim.whole.loop import PowerLost
 from chain.store import environment
 from chain.store.memory import DiskFull, MemoryEnvironment, MemoryFile, Tables
 
+STORE_POWER: Final = 10  # blocks and state are written that much more seldom than the journal
 KINDS: Final = ("blocks", "journal", "state")
 
 
@@ -40,7 +42,8 @@ class SimDisk:
         self.refused = False  # a commit, since the process that runs now began
         self.power_rate = 0
         self.files: dict[str, MemoryFile] = {
-            kind: MemoryFile(at_commit=self._at_commit, on_commit=_watcher(kind, watch)) for kind in KINDS
+            kind: MemoryFile(at_commit=partial(self._at_commit, kind), on_commit=_watcher(kind, watch))
+            for kind in KINDS
         }
         environment.openers[folder] = self._open
 
@@ -59,11 +62,12 @@ class SimDisk:
     def _open(self, path: str, **options: Any) -> MemoryEnvironment:
         return self.files[Path(path).name].open(path, **options)
 
-    def _at_commit(self, when: Literal["before", "after"]) -> None:
+    def _at_commit(self, kind: str, when: Literal["before", "after"]) -> None:
         if self.full and when == "before":
             self.refused = True
             raise DiskFull("no space left on device")
-        if self.power_rate and self.random.randrange(200_000) < self.power_rate:
+        rate = self.power_rate if kind == "journal" else STORE_POWER * self.power_rate
+        if rate and self.random.randrange(200_000) < rate:
             raise PowerLost(f"{when} a commit")
 
 

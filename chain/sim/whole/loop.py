@@ -9,6 +9,7 @@ one job after the other, as a real one does.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import heapq
 from collections import deque
@@ -297,11 +298,12 @@ class SimLoop(asyncio.BaseEventLoop):
                 self.kill(process)
         while self._dying:
             self._unwind(self._dying.pop())
-        self.broken = None
         for task in sorted(asyncio.all_tasks(self), key=asyncio.Task.get_name):
             task.cancel()
         while self._soon:
-            self._run_once()
+            self.broken = None  # what is found now is the end's doing
+            with contextlib.suppress(Exception):
+                self._run_once()
 
 
 def _describe(executor: Executor) -> tuple[str, int]:

@@ -51,6 +51,7 @@ class Member:
         self.folder = folder
         self.skew_ms = 0
         self.lives = 0
+        self.stopping = False
         self.process = Process(f"{self.name}.0")
         self.process.alive = False
         self.node: Node | None = None
@@ -62,7 +63,7 @@ class Member:
     @property
     def running(self) -> bool:
         """It has started, and neither ended nor stands still."""
-        return self.process.alive and self.node is not None and not self.process.frozen
+        return self.process.alive and self.node is not None and not self.process.frozen and not self.stopping
 
     @property
     def services(self) -> Services:
@@ -84,6 +85,7 @@ class Member:
         self.lives += 1
         self.process = Process(f"{self.name}.{self.lives}")
         self.node = None
+        self.stopping = False
         self.disk.refused = False
         if self.honest:
             world.promises.on_boot(self.name, self.height)
@@ -120,7 +122,8 @@ class Member:
         self.end(f"failed: {error}")
 
     async def stop(self) -> None:
-        """As after SIGTERM."""
+        """As after SIGTERM: the API is closed first."""
+        self.stopping = True
         if self.node is not None:
             await self.node.stop()
         self.end("stopped")
