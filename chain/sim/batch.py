@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import multiprocessing
+import os
 import shutil
 import signal
 import sys
@@ -15,12 +17,12 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from pathlib import Path
+from concurrent.futures import Future, ProcessPoolExecutor, wait
 from typing import Any, Final, Literal, NamedTuple, TextIO
 
 Kind = Literal["core", "whole"]
 PROGRESS_S: Final = 5.0
+LOOK_S: Final = 0.2  # how soon Ctrl-C is seen
 AHEAD: Final = 4  # jobs handed out to each worker
 
 
@@ -106,11 +108,11 @@ def tell_story(job: Job, *, tail: int = 0) -> int:
     return 1 if problem else 0
 
 
-def run_jobs(jobs: Iterator[Job], *, workers: int, until: float = float("inf")) -> Iterator[Done]:
-    """The jobs as they end, in their order; none is begun after `until` (`time.monotonic`).
-
-    Whoever stops listening (or is interrupted) leaves no process behind and no file.
-    """
+def run_jobs(
+    jobs: Iterator[Job], *, workers: int, until: float = float("inf"), stopped: Callable[[], bool] = lambda: False
+) -> Iterator[Done]:
+    """The jobs as they end, in their order; none is begun after `until` (`time.monotonic`), and all are given up as
+    soon as `stopped`. Whoever stops listening leaves no process behind and no file either."""
     if workers <= 1:
         for job in jobs:
             if time.monotonic() >= until:
@@ -118,33 +120,56 @@ def run_jobs(jobs: Iterator[Job], *, workers: int, until: float = float("inf")) 
             yield run_job(job)
         return
     folder = tempfile.mkdtemp(prefix="headrace-sim-")
-    pool = ProcessPoolExecutor(workers, initializer=_start_worker, initargs=(folder,))
     before = set(multiprocessing.active_children())
-    ended = False
+    pool = ProcessPoolExecutor(workers, initializer=_start_worker, initargs=(folder,))
     try:
-        waiting: deque[Future[Done]] = deque()
-        while True:
+        waiting: deque[Future[Done | None]] = deque()
+        while not stopped():
             while len(waiting) < AHEAD * workers and time.monotonic() < until:
                 following = next(jobs, None)
                 if following is None:
                     break
-                waiting.append(pool.submit(run_job, following))
+                waiting.append(pool.submit(_in_worker, following))
             if not waiting:
-                ended = True
                 return
-            yield waiting.popleft().result()
+            wait(list(waiting)[:1], timeout=LOOK_S)
+            if waiting[0].done() and (done := waiting.popleft().result()) is not None:
+                yield done
     finally:
-        if not ended:
-            for child in set(multiprocessing.active_children()) - before:
-                child.terminate()
+        for child in set(multiprocessing.active_children()) - before:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child.pid or 0, signal.SIGINT)
         pool.shutdown(cancel_futures=True)
         shutil.rmtree(folder, ignore_errors=True)
 
 
+class _Worker:
+    """What a worker knows: a signal ends the job it is at, and all that are still handed to it."""
+
+    busy = stopped = False
+
+
 def _start_worker(folder: str) -> None:
-    """Ctrl-C is the parent's to hear; what workers leave in files goes where it is cleared away."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    tempfile.tempdir = str(Path(folder))
+    """What workers leave in files goes where it is cleared away."""
+    signal.signal(signal.SIGINT, _stop_worker)
+    tempfile.tempdir = folder
+
+
+def _stop_worker(*_: object) -> None:
+    _Worker.stopped = True
+    if _Worker.busy:
+        raise KeyboardInterrupt
+
+
+def _in_worker(job: Job) -> Done | None:
+    """None: it was given up."""
+    try:
+        _Worker.busy = True
+        return None if _Worker.stopped else run_job(job)
+    except KeyboardInterrupt:
+        return None
+    finally:
+        _Worker.busy = False
 
 
 class Tally:
@@ -211,7 +236,10 @@ def run_batch(
     tally = Tally()
     until = time.monotonic() + 60 * minutes if minutes is not None else float("inf")
     shown = time.monotonic()
-    running = run_jobs(jobs, workers=workers, until=until)
+    interrupts: list[int] = []
+    # An exception at any moment could hit the pool at work, so there a signal only leaves a note.
+    before = signal.signal(signal.SIGINT, lambda *_: interrupts.append(1)) if workers > 1 else None
+    running = run_jobs(jobs, workers=workers, until=until, stopped=lambda: bool(interrupts))
     try:
         for done in running:
             tally.add(done)
@@ -222,7 +250,9 @@ def run_batch(
                 shown = time.monotonic()
                 note(tally.progress())
     except KeyboardInterrupt:
-        return tally, True
+        interrupts.append(1)
     finally:
         running.close()  # type: ignore[attr-defined]
-    return tally, False
+        if before is not None:
+            signal.signal(signal.SIGINT, before)
+    return tally, bool(interrupts)

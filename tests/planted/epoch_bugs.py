@@ -111,7 +111,7 @@ EPOCHS: Final = (
         LEADER,
         "        return self.is_waiting or may_be_empty\n",
         "        return self.is_waiting\n",
-        "tests/unit/consensus/test_succession.py::test_the_boundary_is_work_for_the_leader_without_any_transaction",
+        "tests/planted/test_epoch_gaps.py::test_a_leader_whose_pool_is_empty_packs_on_the_way_to_the_boundary",
         is_liveness=True,
     ),
     Bug(

@@ -139,7 +139,7 @@ def try_here(modules: list[str], state: Path | None, *, again: bool, cpu_s: floa
                 earlier.line = mutation.line
                 rows.append(earlier)
                 continue
-            change = Change(mutation.key, mutation.file, mutation.tree, (mutation.line, mutation.last_line))
+            change = Change(mutation.key, mutation.file, mutation.tree(), (mutation.line, mutation.last_line))
             rows.append(row(mutation, warm.judge(change)))
             done += 1
             if rows[-1].verdict != "killed":

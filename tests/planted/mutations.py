@@ -55,7 +55,16 @@ class Mutation:
     what: str  # e.g. "`<` becomes `<=`"
     text: str  # the condition or statement, as it was
     key: str  # stays the same while the function does not change
-    tree: ast.Module
+    source: str
+    path: tuple[int, ...]  # where the function stands in the syntax tree
+    number: int  # of the change, in the function
+
+    def tree(self) -> ast.Module:
+        """The module with the change in it."""
+        tree = ast.parse(self.source)
+        _Mutator(self.number).visit(_at(tree, self.path))
+        ast.fix_missing_locations(tree)
+        return tree
 
 
 def mutations(source: str, file: str) -> list[Mutation]:
@@ -65,19 +74,21 @@ def mutations(source: str, file: str) -> list[Mutation]:
         if function.name in _UNCHECKED:
             continue
         digest = hashlib.sha256(ast.unparse(function).encode()).hexdigest()[:12]
-        for number in range(10_000):
-            tree = ast.parse(source)
-            target = _at(tree, path)
-            change = _apply(target, number)
-            if change is None:
-                break
-            ast.fix_missing_locations(tree)
-            key = f"{file}:{name}:{digest}:{number}"
-            line, last = change.lines
+        mutator = _Mutator(None)
+        mutator.visit(function)
+        for number, change in enumerate(mutator.changes):
             found.append(
                 Mutation(
-                    file=file, function=name, line=line, last_line=last, what=change.what, text=change.text, key=key,
-                    tree=tree,
+                    file=file,
+                    function=name,
+                    line=change.lines[0],
+                    last_line=change.lines[1],
+                    what=change.what,
+                    text=change.text,
+                    key=f"{file}:{name}:{digest}:{number}",
+                    source=source,
+                    path=path,
+                    number=number,
                 )
             )
     return found
@@ -111,23 +122,24 @@ class _Change:
 
 
 class _Mutator:
-    """Walks a function in a fixed order and makes the change whose number it was given."""
+    """Walks a function in a fixed order and makes the change whose number it was given; without one it makes none."""
 
-    def __init__(self, number: int) -> None:
-        self._left = number
-        self.change: _Change | None = None
+    def __init__(self, number: int | None) -> None:
+        self._number = number
+        self.changes: list[_Change] = []  # that were offered so far
+        self._is_made = False
 
     def offer(self, node: ast.AST, what: str, text: ast.AST | None = None) -> bool:
         """True if this is the change to be made now."""
-        if self.change is not None:
-            return False
-        if self._left:
-            self._left -= 1
+        if self._is_made:
             return False
         shown = node if text is None else text
         first = getattr(shown, "lineno", 1)
-        self.change = _Change(what, ast.unparse(shown)[:160], (first, getattr(shown, "end_lineno", first) or first))
-        return True
+        self.changes.append(
+            _Change(what, ast.unparse(shown)[:160], (first, getattr(shown, "end_lineno", first) or first))
+        )
+        self._is_made = len(self.changes) - 1 == self._number
+        return self._is_made
 
     def visit(self, node: ast.AST) -> None:
         for name, value in ast.iter_fields(node):
@@ -137,11 +149,11 @@ class _Mutator:
                 for at, item in enumerate(value):
                     if isinstance(item, ast.AST):
                         value[at] = self._changed(node, name, item)
-                        if self.change is not None:
+                        if self._is_made:
                             return
             elif isinstance(value, ast.AST):
                 setattr(node, name, self._changed(node, name, value))
-            if self.change is not None:
+            if self._is_made:
                 return
 
     def _changed(self, parent: ast.AST, field: str, node: ast.AST) -> ast.AST:
@@ -150,7 +162,7 @@ class _Mutator:
             node = self._statement(node)
         elif isinstance(node, ast.expr):
             node = self._expression(parent, field, node)
-        if self.change is None:
+        if not self._is_made:
             self.visit(node)
         return node
 
@@ -219,12 +231,6 @@ class _Mutator:
                     rest = operands[part]
                     return ast.copy_location(ast.Compare(rest[0], node.ops[part], rest[1:]), node)
         return node
-
-
-def _apply(function: Function, number: int) -> _Change | None:
-    mutator = _Mutator(number)
-    mutator.visit(function)
-    return mutator.change
 
 
 def _is_require(call: ast.Call) -> bool:

@@ -60,7 +60,7 @@ JOURNAL: Final = (
         ARCHIVE,
         '            return StoredRecord(KEPT, encode(record), "new-view")\n',
         '            return StoredRecord(1, encode(record), "new-view")\n',
-        "",
+        "tests/planted/test_storage_gaps.py::test_the_last_view_records_outlive_every_height_and_each_other",
     ),
     Bug(
         "new-view and view-change records share a place",
@@ -68,7 +68,7 @@ JOURNAL: Final = (
         ARCHIVE,
         '            return StoredRecord(KEPT, encode(record), "new-view")\n',
         '            return StoredRecord(KEPT, encode(record), "view-change")\n',
-        "",
+        "tests/planted/test_storage_gaps.py::test_the_last_view_records_outlive_every_height_and_each_other",
     ),
     Bug(
         "the proposal that won is dropped with those that lost",
@@ -76,7 +76,7 @@ JOURNAL: Final = (
         JOURNAL_PY,
         "            lost = [key for key in self._keys_at(txn, height) if key[8:] != keep_digest]\n",
         "            lost = [key for key in self._keys_at(txn, height) if key[8:]]\n",
-        "",
+        "tests/unit/store/test_journal.py::test_proposals_that_lost_are_pruned",
     ),
     Bug(
         "proposals that lost stay for ever",
@@ -84,7 +84,7 @@ JOURNAL: Final = (
         JOURNAL_PY,
         "            if all(key[8:] == keep_digest for key in self._keys_at(txn, height)):\n",
         "            if any(key[8:] == keep_digest for key in self._keys_at(txn, height)):\n",
-        "",
+        "tests/unit/store/test_journal.py::test_proposals_that_lost_are_pruned",
     ),
     Bug(
         "a proposal's records are written, its bodies are not",
@@ -92,7 +92,7 @@ JOURNAL: Final = (
         JOURNAL_PY,
         "            txn.put(at + proposal.digest, value, db=self._env.database(_PROPOSALS))\n",
         "            pass\n",
-        "",
+        "tests/unit/store/test_journal.py::test_proposals_and_their_bodies",
     ),
     Bug(
         "a torn journal record is skipped",
@@ -100,7 +100,7 @@ JOURNAL: Final = (
         ARCHIVE,
         "        return [_records.decode(data) for data in store.journal.load()]\n",
         "        return [_records.decode(data) for data in store.journal.load() if data[:1] > b'\\x80']\n",
-        "",
+        "tests/planted/test_storage_gaps.py::test_a_record_that_cannot_be_read_stops_the_node",
     ),
     Bug(
         "records are written at another height than theirs",
@@ -108,7 +108,7 @@ JOURNAL: Final = (
         ARCHIVE,
         "            return StoredRecord(certificate.height, encode(record))\n",
         "            return StoredRecord(certificate.view, encode(record))\n",
-        "",
+        "tests/planted/test_storage_gaps.py::test_each_record_goes_with_its_own_height",
     ),
     Bug(
         "a start without the journal is a start",
@@ -116,7 +116,8 @@ JOURNAL: Final = (
         FOLDER,
         "    if height > 0 and (not data.exists() or data.stat().st_size == 0):\n",
         "    if height > 0 and data.exists() and data.stat().st_size == 0:\n",
-        "",
+        "tests/unit/store/test_folder.py::"
+        "test_environments_that_do_not_belong_together_are_refused[_lose_journal-3 blocks but no journal]",
     ),
 )
 
@@ -127,7 +128,7 @@ STORES: Final = (
         BLOCKS,
         "header.height != parent.height + 1,",
         "header.height <= parent.height,",
-        "",
+        "tests/unit/store/test_blocks.py::test_a_wrong_block_is_our_bug_and_nothing_of_the_run_is_kept[0]",
     ),
     Bug(
         "a block need not extend the one before",
@@ -135,7 +136,7 @@ STORES: Final = (
         BLOCKS,
         "header.parent_hash != header_hash(parent),",
         "header.parent_hash == header_hash(header),",
-        "",
+        "tests/unit/store/test_blocks.py::test_a_broken_parent_link_is_refused",
     ),
     Bug(
         "a block of another chain is stored",
@@ -143,7 +144,7 @@ STORES: Final = (
         BLOCKS,
         "header.chain_id != self.chain_id,",
         "not header.chain_id,",
-        "",
+        "tests/unit/store/test_blocks.py::test_a_wrong_block_is_our_bug_and_nothing_of_the_run_is_kept[1]",
     ),
     Bug(
         "a block is stored with a certificate for another header",
@@ -151,7 +152,7 @@ STORES: Final = (
         BLOCKS,
         "                or certificate.digest != header_hash(header),\n",
         "                or not certificate.digest,\n",
-        "",
+        "tests/planted/test_storage_gaps.py::test_a_certificate_of_the_same_height_for_another_header_is_not_stored",
     ),
     Bug(
         "a transaction may be executed twice",
@@ -159,7 +160,7 @@ STORES: Final = (
         BLOCKS,
         "        if added != len(locations):\n",
         "        if added > len(locations):\n",
-        "",
+        "tests/unit/store/test_blocks.py::test_a_transaction_executed_twice_is_refused",
     ),
     Bug(
         "of a run of blocks one transaction each is made",
@@ -173,16 +174,16 @@ STORES: Final = (
         "            if added != len(locations):\n"
         "                raise InvariantError('executed before')\n"
         "            if adopted",
-        "",
+        "tests/unit/store/test_blocks.py::test_a_transaction_executed_twice_is_refused",
     ),
     Bug(
-        "the state is written before the blocks",
+        "of a certified block only the state is written",
         "blocks first, then the state",
         ARCHIVE,
         "        self._store.blocks.append([_stored_block(block) for block in blocks])\n"
         "        self._store.state.apply(\n",
         "        self._store.state.apply(\n",
-        "",
+        "tests/planted/test_storage_gaps.py::test_blocks_are_written_first_and_then_the_state",
     ),
     Bug(
         "the state may skip a height",
@@ -190,7 +191,7 @@ STORES: Final = (
         STATE,
         "            if at != expected:\n",
         "            if at < expected:\n",
-        "",
+        "tests/unit/store/test_state.py::test_a_wrong_run_is_our_bug_and_changes_nothing[run0]",
     ),
     Bug(
         "the state's height is not written with its values",
@@ -199,7 +200,7 @@ STORES: Final = (
         "            txn.put(_POSITION_KEY, encode(position), db=self._env.database(META))\n"
         "            if self._is_snapshot_height(height):\n",
         "            if self._is_snapshot_height(height):\n",
-        "",
+        "tests/unit/store/test_state.py::test_it_survives_reopening",
     ),
     Bug(
         "deletes are not applied",
@@ -207,7 +208,7 @@ STORES: Final = (
         STATE,
         "                txn.delete(key, db=database)\n",
         "                pass\n",
-        "",
+        "tests/unit/store/test_state.py::test_a_run_is_applied_in_order_and_deletes_take_effect",
     ),
     Bug(
         "a state of another history is trusted",
@@ -215,7 +216,7 @@ STORES: Final = (
         FOLDER,
         "    if state.state_root() != root:\n",
         "    if not state.state_root():\n",
-        "",
+        "tests/unit/store/test_folder.py::test_a_state_of_other_writes_is_refused",
     ),
     Bug(
         "a state ahead of the blocks is trusted",
@@ -223,7 +224,9 @@ STORES: Final = (
         FOLDER,
         "    if behind < 0:\n",
         "    if behind < -(2**62):\n",
-        "",
+        "tests/unit/store/test_folder.py::"
+        "test_environments_that_do_not_belong_together_are_refused[_lose_blocks-blocks end at 0. Blocks are "
+        "always written first]",
     ),
     Bug(
         "replay leaves out a height",
@@ -231,7 +234,7 @@ STORES: Final = (
         FOLDER,
         "    for height in range(state.height() + 1, blocks.height() + 1):\n",
         "    for height in range(state.height() + 1, blocks.height()):\n",
-        "",
+        "tests/unit/store/test_folder.py::test_a_state_behind_its_blocks_is_caught_up",
     ),
     Bug(
         "replay does not check what it replays",
@@ -239,7 +242,8 @@ STORES: Final = (
         FOLDER,
         "        if root != _header(blocks, height).state_root:\n",
         "        if not root:\n",
-        "",
+        "tests/planted/test_storage_gaps.py::"
+        "test_a_write_set_that_does_not_lead_to_its_blocks_state_root_is_not_replayed",
     ),
     Bug(
         "two processes share a folder",
@@ -247,7 +251,7 @@ STORES: Final = (
         "chain/store/lock.py",
         "            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
         "            fcntl.flock(self._file, fcntl.LOCK_SH | fcntl.LOCK_NB)\n",
-        "",
+        "tests/unit/store/test_folder.py::test_a_folder_serves_one_process",
     ),
     Bug(
         "after a failed commit the store goes on",
@@ -255,7 +259,7 @@ STORES: Final = (
         ENVIRONMENT,
         "                    self._failure = str(error)\n",
         "                    pass\n",
-        "",
+        "tests/planted/test_storage_gaps.py::test_after_a_commit_that_failed_nothing_is_written_until_a_restart",
     ),
     Bug(
         "a write that fails half-way is kept",
@@ -263,7 +267,7 @@ STORES: Final = (
         ENVIRONMENT,
         "            except BaseException as error:\n                txn.abort()\n",
         "            except BaseException as error:\n                txn.commit()\n",
-        "",
+        "tests/unit/store/test_environment.py::test_a_full_map_is_told_and_keeps_nothing",
     ),
     Bug(
         "the folder of another chain is opened",
@@ -271,7 +275,7 @@ STORES: Final = (
         ENVIRONMENT,
         "        if stamp.chain_id != chain_id:\n",
         "        if not stamp.chain_id:\n",
-        "",
+        "tests/unit/store/test_environment.py::test_a_stamp_is_needed_and_must_fit",
     ),
     Bug(
         "blocks without their bodies are served as if they were none",
@@ -279,6 +283,6 @@ STORES: Final = (
         ARCHIVE,
         "        if bodies is None:\n            raise InvariantError(",
         "        if bodies is None and not digest:\n            raise InvariantError(",
-        "",
+        "tests/planted/test_storage_gaps.py::test_a_block_whose_bodies_are_gone_is_our_bug_and_not_served",
     ),
 )

@@ -19,7 +19,7 @@ def changed(source: str) -> dict[str, str]:
     sound = ast.unparse(ast.parse(source)).splitlines()
     found = {}
     for mutation in mutations(source, "code.py"):
-        lines = ast.unparse(mutation.tree).splitlines()
+        lines = ast.unparse(mutation.tree()).splitlines()
         different = [line.strip() for line, was in zip(lines, sound, strict=True) if line != was]
         assert len(different) == 1, mutation
         found[mutation.what] = different[0]
@@ -99,7 +99,7 @@ def test_the_warm_process_tells_who_is_killed_by_what(tmp_path: Path) -> None:
 
             def work(warm):
                 for it in found:
-                    outcome = warm.judge(Change(it.key, it.file, it.tree, (it.line, it.last_line)))
+                    outcome = warm.judge(Change(it.key, it.file, it.tree(), (it.line, it.last_line)))
                     killer = outcome.killer.rpartition("::")[2] or "-"
                     print(it.function, it.what, outcome.verdict, killer, file=sys.stderr)
 

@@ -88,7 +88,7 @@ VOTES: Final = (
         MESSAGES,
         "chain_id, int(kind), view, height, digest))",
         "chain_id, 0, view, height, digest))",
-        "tests/unit/consensus/test_verification.py::test_good_messages_pass",
+        "tests/scenarios/test_votes.py::test_a_prepare_is_replayed_as_a_commit",
     ),
     Bug(
         "the view is not signed",
@@ -96,7 +96,7 @@ VOTES: Final = (
         MESSAGES,
         "chain_id, int(kind), view, height, digest))",
         "chain_id, int(kind), 0, height, digest))",
-        "tests/unit/consensus/test_verification.py::test_good_messages_pass",
+        "tests/scenarios/test_votes.py::test_a_certificate_of_an_older_view_is_replayed_as_a_newer_one",
     ),
     Bug(
         "the height is not signed",
@@ -104,7 +104,7 @@ VOTES: Final = (
         MESSAGES,
         "chain_id, int(kind), view, height, digest))",
         "chain_id, int(kind), view, 0, digest))",
-        "tests/unit/consensus/test_verification.py::test_good_messages_pass",
+        "tests/scenarios/test_votes.py::test_a_checkpoint_vote_of_one_height_certifies_another",
     ),
     Bug(
         "the chain is not signed",
@@ -112,7 +112,7 @@ VOTES: Final = (
         MESSAGES,
         "chain_id, int(kind), view, height, digest))",
         'b"", int(kind), view, height, digest))',
-        "tests/unit/consensus/test_verification.py::test_good_messages_pass",
+        "tests/scenarios/test_votes.py::test_a_vote_is_replayed_on_another_chain",
     ),
     Bug(
         "a view-change's contents are not signed",

@@ -29,3 +29,17 @@ def check_limits(name: str, node: Node, plan: Plan) -> None:
     for what, (length, bound) in bounds.items():
         if length > bound:
             raise Violation("bounded", f"{name}: {length} {what}, at most {bound}")
+
+
+def check_rest(name: str, node: Node, plan: Plan) -> None:
+    """When all is done, nothing is left of it in memory. Raises Violation("bounded")."""
+    rest = {
+        "proposals being obtained": (len(node.obtainer), LIVE_MAX * plan.window),  # of views that were left
+        "live proposals": (len(node.bodies), LIVE_MAX * plan.window),
+        "executed and not stored": (len(node._executed), 0),
+        "ordered transactions": (len(node.ordered), 0),
+        "who waits for something": (len(node.waiters), 0),
+    }
+    for what, (length, bound) in rest.items():
+        if length > bound:
+            raise Violation("bounded", f"{name}: {length} {what} left when all is done, at most {bound}")

@@ -24,7 +24,7 @@ from chain.sim.whole.client import Clients, gone
 from chain.sim.whole.council import Council
 from chain.sim.whole.keys import Signatures, validator_key
 from chain.sim.whole.liar import Liar
-from chain.sim.whole.limits import check_limits
+from chain.sim.whole.limits import check_limits, check_rest
 from chain.sim.whole.loop import START_US, Process, SimLoop, current_process
 from chain.sim.whole.member import EPOCH_MS, Member
 from chain.sim.whole.nemesis import Nemesis
@@ -333,6 +333,9 @@ class World:
                 member.end("a liar, no longer needed")
         if not self.loop.drain(SILENCE_MS * 1_000):
             raise Violation("silence", f"still to come without any work: {self.loop.pending()}")
+        for member in self.in_force():
+            if member.node is not None:
+                check_rest(member.name, member.node, self.plan)
         self.promises.check_lost(self.clients.receipts)
         for member in self.honest:
             self.promises.check_state(member.name, member.height, member.disk.tables("state"))

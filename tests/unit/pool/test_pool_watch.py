@@ -12,7 +12,11 @@ from consensus.events import Event, PoolDrained, TransactionsWaiting
 from tests.unit.pool.transactions import make_transaction
 
 WAITING = TransactionsWaiting(overdue=False)
-OVERDUE = TransactionsWaiting(overdue=True)
+
+
+def overdue(transaction: Transaction) -> TransactionsWaiting:
+    """The oldest of those that wait for too long is named: a leader may leave out just that one."""
+    return TransactionsWaiting(overdue=True, oldest=transaction.hash)
 
 
 class World:
@@ -62,7 +66,7 @@ def test_one_that_waits_too_long_is_sent_to_all_and_the_leader_suspected() -> No
     world.now += 1
     world.watch.look()
     world.watch.look()
-    assert world.told == [WAITING, OVERDUE, OVERDUE]
+    assert world.told == [WAITING, overdue(transaction), overdue(transaction)]
     assert world.sent == [[transaction]], "not more often than once in the time it may wait"
 
 
@@ -74,19 +78,19 @@ def test_the_suspicion_is_taken_back_when_the_old_ones_are_gone() -> None:
     world.add(2)
     world.pool.remove([old.hash])
     world.watch.look()
-    assert world.told == [WAITING, OVERDUE, WAITING]
+    assert world.told == [WAITING, overdue(old), WAITING]
 
 
 def test_a_leader_that_is_gone_is_suspected_at_the_second_look() -> None:
     world = World()
-    world.add(1)
+    transaction = world.add(1)
     world.leader_there = False
     world.now += 250
     world.watch.look()
     assert world.told == [WAITING]
     world.now += 250
     world.watch.look()
-    assert world.told == [WAITING, OVERDUE]
+    assert world.told == [WAITING, overdue(transaction)]
     world.leader_there = True
     world.watch.look()
-    assert world.told == [WAITING, OVERDUE, WAITING]
+    assert world.told == [WAITING, overdue(transaction), WAITING]
