@@ -22,6 +22,8 @@ import msgspec
 import pytest
 
 from tests.planted.mutations import Mutation, mutations
+from tests.planted.page import score_page
+from tests.planted.row import Row
 from tests.planted.tree import ROOT, copy_tree, environment
 from tests.planted.warm import CPU_S, Change, Outcome, Warm
 
@@ -76,21 +78,6 @@ SIM: Final = ("tests/sim/test_scripts.py", "tests/sim/test_speculation.py", "tes
 LEFT_OUT: Final = ("tests/planted/test_corpus.py", "tests/planted/test_mutations.py")
 
 
-class Row(msgspec.Struct, kw_only=True):
-    """One mutation and what came of it."""
-
-    file: str
-    function: str
-    line: int
-    what: str
-    text: str
-    key: str
-    verdict: str
-    killer: str = ""
-    tried: int = 0
-    seconds: float = 0.0
-
-
 def row(mutation: Mutation, outcome: Outcome) -> Row:
     return Row(
         file=mutation.file, function=mutation.function, line=mutation.line, what=mutation.what, text=mutation.text,
@@ -117,6 +104,14 @@ def score(rows: Iterable[Row]) -> dict[str, dict[str, int]]:
         counts["mutants"] += 1
         counts[known.verdict] += 1
     return table
+
+
+def page(modules: list[str], state: Path | None) -> str:
+    """The score and the survivors as Markdown: what is known of the sources as they are."""
+    known = load_rows(state)
+    found = {file: mutations((ROOT / file).read_text(encoding="utf-8"), file) for file in modules}
+    rows = [known[mutation.key] for every in found.values() for mutation in every if mutation.key in known]
+    return score_page({file: len(every) for file, every in found.items()}, rows)
 
 
 def try_here(modules: list[str], state: Path | None, *, again: bool, cpu_s: float, with_sim: bool) -> list[Row]:
@@ -166,8 +161,12 @@ def main() -> int:
     parser.add_argument("--sim", action="store_true", help="with scripts and seeds of the simulator: slow")
     parser.add_argument("--cpu", type=float, default=CPU_S, help="seconds of CPU for one mutant")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    parser.add_argument("--page", action="store_true", help="only print what `--state` knows, as in the docs")
     parser.add_argument("--here", action="store_true", help="in this tree instead of a copy (nothing is written to it)")
     options = parser.parse_args()
+    if options.page:
+        sys.stdout.write(page(options.module, options.state))
+        return 0
     if not options.here:
         with tempfile.TemporaryDirectory(prefix="headrace-mutants-") as folder:
             copy_tree(Path(folder))

@@ -9,7 +9,8 @@ import pytest
 from tests.planted.bug import Bug
 from tests.planted.corpus import BUGS
 from tests.planted.page import table
-from tests.planted.runner import ROOT, is_sim, judge_all, misfits
+from tests.planted.runner import is_sim, judge_all, misfits
+from tests.planted.tree import ROOT
 
 
 def test_every_bug_matches_its_file_exactly_once() -> None:
