@@ -14,7 +14,7 @@ from chain.errors import ConfigError, InvariantError
 from executor.connection import START_S, STOP_S, Connection
 from executor.governor import Mode
 from executor.outcome import ExecutionInput, ExecutionOutput, ExecutionStats, QueryInput, QueryOutput
-from executor.process import ExecutorProcess
+from executor.process import NOWHERE, ExecutorProcess
 from executor.protocol import (
     BlockDone,
     CatchUp,
@@ -159,6 +159,13 @@ class Engine:
         """Running processes among the executors of blocks."""
         lead = self._lead is not None and self._lead.alive
         return int(lead) + sum([process.alive for process in self._others.values()])
+
+    @property
+    def executors_ready(self) -> int:
+        """Those of them that the next block can be shared out to."""
+        lead = self._lead is not None and self._lead.alive
+        others = [process.alive and process.progress.place() != NOWHERE for process in self._others.values()]
+        return int(lead) + sum(others)
 
     @property
     def process_ids(self) -> tuple[int, ...]:

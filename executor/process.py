@@ -19,6 +19,7 @@ SOCKET_BYTES: Final = 4 * 1024 * 1024  # a block fits, so nobody waits for its r
 PROGRESS_BYTES: Final = _PLACE.size
 _ROOT: Final = Path(__file__).resolve().parent.parent
 NOWHERE: Final = (0, -1)
+READY: Final = -2  # the position of an executor that has started and waits for its first share
 
 
 class SharedProgress:

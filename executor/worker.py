@@ -25,7 +25,7 @@ from executor.governor import Governor
 from executor.outcome import QueryInput, QueryOutput, ShareOutcome
 from executor.parallel import PATIENCE_S, Job, Lead
 from executor.planners import planner_of
-from executor.process import SharedProgress
+from executor.process import READY, SharedProgress
 from executor.protocol import (
     BlockDone,
     CatchUp,
@@ -93,6 +93,7 @@ def serve_shares(
 ) -> None:
     """Answer the lead's `RunShare`s."""
     channel.send(Ready(height=base.height))
+    progress.enter(base.height, READY)
     offered: Share | None = None
     while True:
         base.release()

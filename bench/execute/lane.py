@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from bench.errors import BenchError
 from bench.execute.world import CHAIN
 from chain.model.merkle import unpack_writes
 from chain.store.state import StateStore
@@ -18,6 +19,8 @@ from executor.engine import Engine
 from executor.governor import Mode
 from executor.outcome import ExecutionInput, ExecutionOutput
 
+START_S: Final = 60.0
+POLL_S: Final = 0.02
 IN_FLIGHT: Final = 2  # blocks handed to the engine and not answered yet
 
 
@@ -49,7 +52,18 @@ class Lane:
         )
 
     async def start(self) -> None:
+        """Start the processes; all of them are ready then.
+
+        Raises:
+            BenchError: one of them does not start.
+        """
         await self._engine.start()
+        deadline = time.monotonic() + START_S
+        while self._engine.executors_ready < self._engine.executors:
+            if time.monotonic() > deadline:
+                ready = self._engine.executors_ready
+                raise BenchError(f"{ready} of {self._engine.executors} executors are ready after {START_S:.0f} s")
+            await asyncio.sleep(POLL_S)
 
     async def run(self, blocks: Sequence[ExecutionInput]) -> list[Executed]:
         """Execute consecutive blocks, `IN_FLIGHT` at a time.

@@ -12,7 +12,6 @@ import pytest
 
 from chain.sim.batch import Job, replay_command
 from chain.sim.whole.world import run_seed
-from tests.sim.whole.regressions import REGRESSIONS
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -34,13 +33,6 @@ def test_four_whole_nodes_keep_every_promise(first: int) -> None:
 @pytest.mark.parametrize("nodes", [7, 10])
 def test_larger_consortiums_of_whole_nodes_keep_every_promise(nodes: int) -> None:
     check(nodes, nodes, cut_short=True)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("seed", "nodes", "cut_short", "what"), REGRESSIONS)
-def test_a_fixed_bug_stays_fixed(seed: int, nodes: int, cut_short: bool, what: str) -> None:
-    assert what
-    check(seed, nodes, cut_short=cut_short)
 
 
 def test_a_seed_gives_the_same_trace_twice_and_another_one_another() -> None:
