@@ -370,11 +370,16 @@ class Replica:
             self._enter(self._safety.new_view(view=view, view_changes=changes), now, out)
 
     def _leave_for(self, view: View, out: list[Effect]) -> None:
-        """Ask for `view` and stop voting in the lower ones."""
-        if view > VIEW_MAX or self._epoch.is_over(self._checkpoints.low):
+        """Ask for `view` and stop voting in the lower ones.
+
+        Not where the epoch's last block is certified, even if that block is not here (a restart may have lost it): what
+        would be signed belongs to the next epoch, whose core knows nothing of it.
+        """
+        stable = self._checkpoints.stable
+        certified = Height(max(self._checkpoints.low, 0 if stable is None else stable.height))
+        if view > VIEW_MAX or self._epoch.is_over(certified):
             return
         self._cancel_requests(out)
-        stable = self._checkpoints.stable
         prepared = self._ordering.prepared_above(0 if stable is None else stable.height)
         own = self._safety.view_change(view=view, stable=stable, prepared=prepared, out=out)
         self._view_changes.leave_for(own)

@@ -27,6 +27,7 @@ from consensus.messages import (
     signing_bytes,
 )
 
+VIEW_MESSAGES_KEPT = 63  # a new-view may be said again many views later
 _VOTES = {Prepare: MessageType.PREPARE, Commit: MessageType.COMMIT, Checkpoint: MessageType.CHECKPOINT}
 
 
@@ -81,9 +82,9 @@ class Checks:
             case NewViewRecord():
                 self._check_new_view(record.message)
                 if history is not None:
-                    history.view_messages = [*history.view_messages[-3:], record.message]
+                    history.view_messages = [*history.view_messages[-VIEW_MESSAGES_KEPT:], record.message]
             case ViewChangeRecord() if history is not None:
-                history.view_messages = [*history.view_messages[-3:], record.message]
+                history.view_messages = [*history.view_messages[-VIEW_MESSAGES_KEPT:], record.message]
             case VoteRecord() if history is not None:
                 history.written.add((record.kind, record.view, record.height, record.digest))
 

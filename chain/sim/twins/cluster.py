@@ -147,6 +147,7 @@ class Cluster:
         self, scenario: Scenario, *, story: list[str] | None = None, only: frozenset[str] | None = None
     ) -> None:
         self.scenario = scenario
+        self.refused = scenario.refused  # (processes, leaders), until the healing
         self.chain = chain_of(scenario.nodes, scenario.window)
         self.checks = Checks(
             validators=self.chain.validators, chain_id=self.chain.id, window=scenario.window, only=only
@@ -470,7 +471,7 @@ class Cluster:
         self._later(process, ProposalObtained(digest=digest, proposal=proposal))
 
     def _refuses(self, process: Process, proposal: Proposal) -> bool:
-        refusing, leaders = self.scenario.refused
+        refusing, leaders = self.refused
         if not refusing >> process.index & 1:
             return False
         return any(proposal.proposer == self.processes[leader].id for leader in members(leaders))

@@ -58,6 +58,7 @@ def run(
 def _heal(cluster: Cluster) -> int:
     """All hear all: within a few rounds all honest processes must have a block that was not ordered before."""
     scenario = cluster.scenario
+    cluster.refused = (0, 0)
     if scenario.drops_twins:
         for process in cluster.processes[scenario.nodes :]:
             cluster.drop(process)

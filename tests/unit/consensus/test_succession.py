@@ -13,6 +13,8 @@ from consensus.effects import (
     Abandon,
     Broadcast,
     CancelRequests,
+    CertificateRecord,
+    Effect,
     Execute,
     FetchBlocks,
     NewViewRecord,
@@ -486,3 +488,36 @@ def test_the_first_key_that_is_a_member_votes() -> None:
         Succession(
             config=CONFIG, signers=(), schedule=schedule, chain_id=REALM.id, window=WINDOW, last=(REALM.genesis, None)
         )
+
+
+@pytest.mark.parametrize("joins", [True, False])
+def test_a_view_change_is_never_signed_for_an_epoch_that_has_not_begun(joins: bool) -> None:
+    """The boundary's certificate was journalled with a late new-view and the block lost in a crash: who asks for a view
+    now would ask for one of the next epoch, and vote in that epoch as if it had not."""
+    heir = Heir(3)
+    heir.finish(1, "change", validators=SEVEN)
+    heir.store()
+    heir.finish(2)
+    heir.store()
+    tip = heir.stored
+    if joins:
+        heir.finish(3)  # the boundary: certified, and not stored
+    else:
+        block = heir.block(3, (0, 1, 2))  # it came by sync
+        heir.step(block)
+        heir.execute(block.proposal)
+    assert heir.core.boundary == heir.core.certified_height == 3
+    changes = [REALM.view_change(number, 1, stable=tip[1]) for number in (0, 1, 2)]
+    records = [effect.record for effect in of(Persist, heir.hear_signed(REALM.new_view(1, changes)))]
+    assert [record.certificate.height for record in records if isinstance(record, CertificateRecord)] == [3]
+    heir.stored = tip
+    heir.schedule.add(4, SEVEN)
+    again = heir.restart()
+    effects: list[Effect] = []
+    if joins:
+        for number in (0, 1):
+            effects += again.hear_signed(REALM.view_change(number, 2, stable=tip[1]))
+    for _ in range(3):
+        if Timer.VIEW in again.core.armed_timers:
+            effects += again.fire(Timer.VIEW)
+    assert said(ViewChange, effects) == []
