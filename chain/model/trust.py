@@ -27,7 +27,7 @@ from chain.types import DIGEST_BYTES
 
 SETS_PREFIX: Final = bytes(19) + b"\x01" + b"validators\x00"  # state keys of the scheduled sets: this + packed height
 TRUST_LINKS_MAX: Final = 10_000
-TRUST_BYTES_MAX: Final = 4 * 1024 * 1024  # of an encoded chain that a peer sends
+TRUST_BYTES_MAX: Final = 64 * 1024 * 1024  # of a whole chain that is taken from a peer, which may invent it
 _PUBLIC_KEY_BYTES: Final = 32
 
 CheckCertificate = Callable[[Certificate, ValidatorSet], None]  # raises PeerFault
@@ -112,9 +112,16 @@ def encode_trust(links: Sequence[TrustLink]) -> bytes:
     return encode(TrustChain(links=tuple(links)))
 
 
-def decode_trust(data: bytes) -> tuple[TrustLink, ...]:
-    """The links in `data`, unchecked; no bytes are no links. Raises DecodeError."""
-    return decode(TrustChain, data, bytes_max=TRUST_BYTES_MAX).links if data else ()
+def decode_trust(data: bytes, *, bytes_max: int | None = None) -> tuple[TrustLink, ...]:
+    """The links in `data`, unchecked; no bytes are no links.
+
+    `bytes_max` None: any size. The file of a node grows with each change of the set, and must stay readable; what comes
+    from a peer is bounded where it is taken (`chain.sync.snapshots`).
+
+    Raises:
+        DecodeError: longer than `bytes_max`, or not links.
+    """
+    return decode(TrustChain, data, bytes_max=len(data) if bytes_max is None else bytes_max).links if data else ()
 
 
 def schedule_of_links(

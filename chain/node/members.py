@@ -84,7 +84,7 @@ class NodeMembers:
         self.height = Height(store.state.height())
         self._links = load_trust(store.path)
         self._complete_links()
-        self.own = self._identity()
+        self._settle()
 
     # --- kept up ---
 
@@ -104,8 +104,10 @@ class NodeMembers:
         if touched:
             self._read_rows()
             self._complete_links()
-        self.own = self._identity()
-        return touched or self.schedule.at(height + 1) is not before
+        changed = touched or self.schedule.at(height + 1) is not before
+        if changed:
+            self._settle()
+        return changed
 
     def certificate_expires(self) -> datetime.datetime | None:
         """When the node's TLS certificate is no longer valid; None: its file cannot be read now."""
@@ -113,6 +115,17 @@ class NodeMembers:
             return read_node_identity(self.config().path("tls_certificate").read_bytes()).expires
         except (OSError, BadInput):
             return None
+
+    def settle_identity(self) -> None:
+        """After a key was loaded: its set may be in force already."""
+        self.own = self._identity()
+
+    def _settle(self) -> None:
+        self.own = self._identity()
+        known = {known for _, validators in self.schedule.epochs for known in validators.ids()}
+        known |= {*self.observer_ids, *(key.validator_id for key in self.keys)}
+        # whom node.toml names, and the chain as far as it is known here has never heard of
+        self.introduced = tuple(peer for peer in self._config.peers if peer.validator not in known)
 
     def _read_rows(self) -> None:
         state = self._store.state
@@ -180,11 +193,21 @@ class NodeMembers:
         return self._endpoints.get(validator, "")
 
     def leavers(self) -> tuple[PeerConfig, ...]:
-        """Who was a validator in the epoch before this one and is no member any more."""
-        base = self.schedule.base(self.height + 1)
-        staying = {peer.name for peer in self.peers()} | {self._config.node.name}
-        before = self.schedule.at(base).members
-        return tuple(self._peer(member.id, member.name) for member in before if member.name not in staying)
+        """Who was a validator in the epoch before this one, under an id that is no member's any more.
+
+        Such an id was removed, or has a successor: a node that is late at the boundary has no other until it is there.
+        """
+        staying = {peer.validator for peer in self.peers()} | {key.validator_id for key in self.keys}
+        before = self.schedule.at(self.schedule.base(self.height + 1)).members
+        own = self._config.node.name  # with its new key only, a node is not to reach for its old id
+        return tuple(self._peer(old.id, old.name) for old in before if old.id not in staying and old.name != own)
+
+    def successors(self) -> dict[bytes, ValidatorId]:
+        """The present id of each validator that has got another key with this epoch, by its former id."""
+        before = self.schedule.at(self.schedule.base(self.height + 1))
+        present = {member.name: member.id for member in self.validators.members if member.id not in before.ids()}
+        staying = self.validators.ids()
+        return {old.id: present[old.name] for old in before.members if old.id not in staying and old.name in present}
 
     def peers(self) -> tuple[PeerConfig, ...]:
         """Everybody this node may talk to: validators in force and scheduled, observers. Without itself."""
@@ -214,6 +237,12 @@ class NodeMembers:
         )  # fmt: skip
         config = dataclasses.replace(self._config, paths=following)
         return config if _certified(config.path("tls_certificate")) == self.own else self._config
+
+    def former(self) -> tuple[NodeConfig, ValidatorId | None]:
+        """The configuration with the ordinary TLS files; which other key of the node they name, if they name one."""
+        named = _certified(self._config.path("tls_certificate"))
+        others = {key.validator_id for key in self.keys} - {self.own}
+        return self._config, named if named in others else None
 
     # --- trust ---
 

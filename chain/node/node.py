@@ -23,7 +23,8 @@ from chain.model.genesis import Genesis, chain_id
 from chain.model.signing import ValidatorKey
 from chain.model.transaction import Transaction
 from chain.model.validators import ValidatorSet
-from chain.net import Channel, DuplicateValidatorError, GatewayHandlers, TlsFiles, duplicate_validator
+from chain.net import Channel, DuplicateValidatorError, Gateway, GatewayHandlers, duplicate_validator
+from chain.node.admission import Admission
 from chain.node.archive import BlockWriter, JournalWriter, NodeArchive
 from chain.node.catching_up import CatchingUp
 from chain.node.divergence import write_divergence
@@ -60,7 +61,6 @@ from contracts.system.membership import members_of_genesis, scheduled_set
 
 BACKLOG_HEIGHTS_MAX: Final = 8  # ordered and not yet stored: the leader packs no more
 QUEUE_HEIGHTS_MAX: Final = 512
-LEAVING_S: Final = 5.0  # validators that were removed are still served for so long
 
 log = structlog.get_logger("headrace.node")
 
@@ -162,20 +162,8 @@ class Node:
         )
 
     def _build_network(self) -> None:
-        self.gateway = self.around.gateway(
-            self.members.config(),
-            own=self.members.own,
-            chain_id=self.chain_id,
-            authority_sha256=self.genesis.ca_certificate_sha256,
-            handlers=GatewayHandlers(
-                on_frame=self._on_frame,
-                on_request=self._on_request,
-                on_connected=self._on_connected,
-                on_fault=self._on_gateway_fault,
-                on_duplicate=self._on_duplicate,
-            ),
-        )
-        self.gateway.set_members(self.members.peers())
+        self.admission = Admission(self.members, self._open_gateway)
+        self.gateway = self.admission.gateway
         self.intake = Intake(
             pool=self.pool,
             verifier=self.verifier,
@@ -191,6 +179,22 @@ class Node:
         self.gossip = Gossip(self._broadcast_transactions)
         self.gossip_intake = GossipIntake(
             intake=self.intake, fault=self.report_fault, added=lambda: self.pool_watch.changed(), spawn=self.spawn
+        )
+
+    def _open_gateway(self, config: NodeConfig, own: ValidatorId) -> Gateway:
+        return self.around.gateway(
+            config,
+            own=own,
+            chain_id=self.chain_id,
+            authority_sha256=self.genesis.ca_certificate_sha256,
+            handlers=GatewayHandlers(
+                on_frame=self._on_frame,
+                on_request=self._on_request,
+                on_connected=self._on_connected,
+                on_lost=lambda peer: self.admission.reconsider(),
+                on_fault=self._on_gateway_fault,
+                on_duplicate=self._on_duplicate,
+            ),
         )
 
     def _thread(self, name: str, count: int = 1) -> ThreadPoolExecutor:
@@ -306,6 +310,7 @@ class Node:
         self._stopping = True
         self.consensus.halt()
         self.gossip.stop()
+        self.admission.stop()
         await self.gateway.stop()
         for task in list(self._tasks):
             task.cancel()
@@ -378,6 +383,7 @@ class Node:
     # --- from the network ---
 
     def _on_connected(self, peer: ValidatorId) -> None:
+        self.admission.connected(peer)
         self.post(PeerConnected(peer=peer))
 
     def _on_frame(self, peer: ValidatorId, channel: Channel, payload: bytes) -> None:
@@ -523,9 +529,7 @@ class Node:
         self.pool_watch.changed()
         if block.validators is not None:
             log.info("validators_scheduled", height=block.header.height, validators=len(block.validators))
-            next_key = self.members.load_next_key()
-            if next_key is not None:
-                self.replica.add_signer(next_key)
+            self._load_next_key()
         self.post(Executed(header=block.header, validators=block.validators))
         self.catching_up.executed()
 
@@ -535,6 +539,7 @@ class Node:
         self.last_header = last
         if self.members.stored(height, [block.executed.output.writes for block in blocks]):
             self._follow_members()
+        self.admission.reconsider()
         self.engine.stored(height)
         self.execute_stage.stored(height)
         self.journal.prune_below = height + 1
@@ -553,31 +558,32 @@ class Node:
         self.consensus.on_stored(height)
         self.catching_up.stored(height)
 
+    def _load_next_key(self) -> None:
+        next_key = self.members.load_next_key()
+        if next_key is not None:
+            self.replica.add_signer(next_key)
+            log.info("next_key_loaded", validator=next_key.validator_id.hex())
+
     def _follow_members(self) -> None:
         """Who belongs to the chain has changed, or this node has another key now."""
         members = self.members
-        if self.gateway.own != members.own:
-            self.gateway.reload_tls(TlsFiles.of(members.config()), own=members.own)
-            self.pack.proposer = members.own
-            log.info("key_rotated", validator=members.own.hex())
-        leavers = members.leavers()
-        self.gateway.set_members((*members.peers(), *leavers))
-        if leavers:  # they may not have the last block of their epoch yet, and could never get it later
-            asyncio.get_running_loop().call_later(LEAVING_S, self._part_with_leavers)
+        self.pack.proposer = members.own
+        self.admission.follow()
         log.info(
             "members_changed", height=self.last_header.height, validators=len(members.validators), role=members.role
         )  # fmt: skip
 
-    def _part_with_leavers(self) -> None:
-        if not self._stopping:
-            self.gateway.set_members(self.members.peers())
-
     def reload_certificates(self) -> None:
-        """Use the TLS files as they are now, and a next validator key if there is one. Connections stay.
+        """Use the TLS files as they are now, and a next validator key if there is one. Connections stay, unless the
+        key that counts is another one now.
 
         Raises:
-            ConfigError: the files are not this node's; nothing has changed.
+            ConfigError: the files are not this node's; the gateway goes on with those it has.
         """
-        self.gateway.reload_tls(TlsFiles.of(self.members.config()))
-
-
+        self._load_next_key()
+        self.members.settle_identity()
+        self.pack.proposer = self.members.own
+        self.admission.use_certificate()
+        self.admission.update()
+        if self.replica.is_following and self.members.own in self.validators:
+            log.warning("restart_to_vote", reason="the key was loaded after its set came into force")

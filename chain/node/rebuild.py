@@ -14,7 +14,7 @@ import msgspec
 from chain.codec import decode
 from chain.crypto import Scheme, verify
 from chain.errors import BadInput, PeerFault, StoreError
-from chain.model.block import Certificate, decode_header, header_hash
+from chain.model.block import SNAPSHOT_LAG, Certificate, decode_header, header_hash
 from chain.model.genesis import Genesis, genesis_header
 from chain.model.trust import SETS_PREFIX
 from chain.model.validators import ValidatorSchedule
@@ -71,12 +71,14 @@ def rebuild_state(
                     "out_of_range", f"the vote to take back is for height {take_back_vote}, block {tip} is stored"
                 )
             with stored.state_before(
-                tip + 1, data / WORK, lambda done, total: progress("making the state again", done, total)
-            ) as state:
+                tip + 1, data / WORK, lambda done, total: progress("making the state again", done, total),
+                snapshot_interval=genesis.parameters.snapshot_interval,
+            ) as state:  # fmt: skip
                 height = state.height()
                 schedule = ValidatorSchedule.of_genesis(genesis)
                 schedule.restore(scheduled_rows(state.scan(SETS_PREFIX)))
             _check_chain(stored, genesis, schedule, progress)
+        _drop_uncertified_snapshots(data, tip)
         _put_in_place(data)
         taken = 0 if take_back_vote is None else _take_back(data, genesis, take_back_vote)
         kept = _put_report_aside(data)
@@ -121,6 +123,16 @@ def _check_chain(
 
 def _verify_vote(public_key: bytes, message: bytes, signature: bytes) -> bool:
     return verify(Scheme.ED25519, public_key, message, signature)
+
+
+def _drop_uncertified_snapshots(data: Path, tip: int) -> None:
+    """A snapshot that no stored header commits to was made from the old state: the node takes it again from the new."""
+    try:
+        for file in (data / "snapshots").glob("*.snapshot"):
+            if int(file.stem) + SNAPSHOT_LAG > tip:
+                file.unlink()
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{data / 'snapshots'}: cannot be cleared of what the old state led to: {error}") from None
 
 
 def _put_in_place(data: Path) -> None:

@@ -80,6 +80,9 @@ class SnapshotTaker:
             head = self._folder.write(height, pairs, pause=_yield_thread)
         header = self._blocks.header(height + SNAPSHOT_LAG)
         if header is not None and decode_header(header).snapshot_root != head.root:
+            with self._folder.reading(height) as file:
+                if file is not None:  # else the next start would find it, ask no more, and serve it
+                    file.path.unlink(missing_ok=True)
             raise StoreError(
                 f"{self._state.path}: the state at height {height} has the root {head.root.hex()}, block "
                 f"{height + SNAPSHOT_LAG} says otherwise. Move the state folder away: it is made again from the blocks"

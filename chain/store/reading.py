@@ -86,18 +86,27 @@ class StoredChain:
 
     @contextlib.contextmanager
     def state_before(
-        self, height: int, folder: Path, progress: Callable[[int, int], None] = lambda done, total: None
+        self,
+        height: int,
+        folder: Path,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+        *,
+        snapshot_interval: int = 0,
     ) -> Iterator[StateStore]:
         """The state after `height - 1` in a new environment in `folder`, made from the write sets of all blocks up to
         there; it is the caller's to remove. `progress` is told (heights applied, heights to apply).
+
+        `snapshot_interval`, the chain's, where a node is to go on from this state: it then also keeps the state at the
+        last snapshot height, as the node's own does. 0: it is only looked at.
 
         Raises:
             BadInput: `pruned`: a write set on the way is gone.
             StoreError: a write set does not lead to the state root of its header, or the disk refuses.
         """
         state = StateStore(
-            folder / STATE, chain_id=self._genesis.chain_id, genesis_state_root=self._genesis.state_root
-        )
+            folder / STATE, chain_id=self._genesis.chain_id, genesis_state_root=self._genesis.state_root,
+            snapshot_interval=snapshot_interval,
+        )  # fmt: skip
         try:
             self._replay(state, height - 1, progress)
             yield state

@@ -14,6 +14,7 @@ from typing import Final, Protocol
 
 from chain.codec import decode, encode
 from chain.errors import BadInput
+from chain.model.trust import TrustLink, decode_trust
 from chain.sync.wire import (
     ANSWER_BYTES_MAX,
     BLOCKS_BYTES_WANTED,
@@ -22,6 +23,7 @@ from chain.sync.wire import (
     CHUNKS_BYTES_WANTED,
     CHUNKS_PER_ANSWER_MAX,
     HASHES_PER_REQUEST_MAX,
+    TRUST_BYTES_WANTED,
     BlocksAnswer,
     BlocksRequest,
     ChunksAnswer,
@@ -35,6 +37,8 @@ from chain.sync.wire import (
     TipAnswer,
     TransactionsAnswer,
     TransactionsRequest,
+    TrustAnswer,
+    TrustRequest,
 )
 from chain.types import DIGEST_BYTES, Digest, Height, ValidatorId
 
@@ -99,7 +103,7 @@ class SyncServer:
             case RequestKind.CHUNKS:
                 return encode(self._chunks(decode(ChunksRequest, payload)))
             case RequestKind.TRUST:
-                return self._trust()
+                return encode(self._links(decode(TrustRequest, payload)))
             case _:
                 raise BadInput("unknown_request", f"request kind {kind} is not known")
 
@@ -165,6 +169,19 @@ class SyncServer:
             if rest or request.offset or size > CHUNKS_BYTES_WANTED:
                 return ChunksAnswer(chunks=tuple(chunks), rest=rest)
         return ChunksAnswer(chunks=tuple(chunks), rest=0)
+
+    def _links(self, request: TrustRequest) -> TrustAnswer:
+        links = decode_trust(self._trust())
+        if not 0 <= request.first < NUMBER_MAX:
+            raise BadInput("bad_range", f"links from {request.first} on")
+        part: list[TrustLink] = []
+        size = 0
+        for link in links[request.first :]:
+            size += len(encode(link))
+            if part and size > TRUST_BYTES_WANTED:
+                break
+            part.append(link)
+        return TrustAnswer(links=tuple(part), rest=max(0, len(links) - request.first - len(part)))
 
 
 def _count(request: ChunksRequest, count_max: int) -> int:

@@ -24,8 +24,9 @@ from chain.model.block import SNAPSHOT_LAG, Certificate, Header, decode_header, 
 from chain.model.genesis import Genesis, chain_id
 from chain.model.merkle import merkle_root
 from chain.model.snapshot import CHUNK_LEAVES, Pair, SnapshotHead, chunk_count, root_of_chunks, unpack_chunk
+from chain.model.trust import TRUST_BYTES_MAX, TRUST_LINKS_MAX, TrustLink, encode_trust
 from chain.model.validators import ValidatorSchedule
-from chain.store import JoinFolder, SnapshotFolder, StoredBlock
+from chain.store import SNAPSHOTS_KEPT, JoinFolder, SnapshotFolder, StoredBlock
 from chain.sync.checking import BlockChecker, CheckedBlock, VerifyBatch
 from chain.sync.download import Download
 from chain.sync.wire import (
@@ -40,15 +41,19 @@ from chain.sync.wire import (
     SnapshotAnswer,
     SnapshotRequest,
     TipAnswer,
+    TrustAnswer,
+    TrustRequest,
 )
 from chain.types import DIGEST_BYTES, ValidatorId
 
 REQUEST_TIMEOUT_S: Final = 10.0
+SOURCE_TIMEOUT_S: Final = 60.0  # for all answers to one question that takes several
 CHUNKS_PER_REQUEST: Final = 64
 CHUNKS_AHEAD: Final = 1_024
 BLOCKS_AHEAD: Final = 512
 CHUNK_BYTES_MAX: Final = CHUNK_LEAVES * (1024 * 1024 + 1_024)  # values are at most a mebibyte
-COUNT_MAX: Final = 2**40
+CHUNK_HASHES_BYTES_MAX: Final = 64 * 1024 * 1024  # taken before they are checked: 2**21 chunks, 2**29 keys
+COUNT_MAX: Final = CHUNK_HASHES_BYTES_MAX // DIGEST_BYTES * CHUNK_LEAVES
 
 Tips = Mapping[ValidatorId, TipAnswer]
 
@@ -81,17 +86,17 @@ class CertifiedSnapshot:
         return pairs
 
 
-def check_snapshot(
+def check_head(
     answer: SnapshotAnswer,
-    hashes: bytes,
     *,
     height: int,
     interval: int,
     chain_id: bytes,
     schedule: ValidatorSchedule,
     checker: BlockChecker,
-) -> CertifiedSnapshot:
-    """What a peer says of the snapshot at `height`, tied to the certificate of the header that commits to it.
+) -> tuple[SnapshotHead, Header]:
+    """What a peer says of the snapshot at `height`, tied to the certificate of the header that commits to it, and the
+    header at `height`. Nothing vouches for the number of keys yet: only that it is at most `COUNT_MAX`.
 
     Raises:
         BadInput: anything does not belong together, or a validator set in force has not signed it.
@@ -116,9 +121,33 @@ def check_snapshot(
     checker.check_certificate(certificate, validators)
     if not commit.snapshot_root or head.root != commit.snapshot_root:
         raise BadInput("wrong_root", f"header {commit.height} does not commit to this state")
-    if not 0 <= head.count < COUNT_MAX or root_of_chunks(hashes, head.count) != head.root:
+    if not 0 <= head.count <= COUNT_MAX:
+        raise BadInput("too_large", f"a snapshot of {head.count} keys where at most {COUNT_MAX} are taken")
+    return head, headers[0]
+
+
+def check_snapshot(
+    answer: SnapshotAnswer,
+    hashes: bytes,
+    *,
+    height: int,
+    interval: int,
+    chain_id: bytes,
+    schedule: ValidatorSchedule,
+    checker: BlockChecker,
+) -> CertifiedSnapshot:
+    """`check_head`, and the hashes of all chunks, which certify the number of keys. Raises BadInput."""
+    head, header = check_head(
+        answer, height=height, interval=interval, chain_id=chain_id, schedule=schedule, checker=checker
+    )
+    return with_hashes(head, header, hashes)
+
+
+def with_hashes(head: SnapshotHead, header: Header, hashes: bytes) -> CertifiedSnapshot:
+    """The snapshot that `check_head` found, once the hashes of its chunks are here too. Raises BadInput."""
+    if root_of_chunks(hashes, head.count) != head.root:
         raise BadInput("wrong_root", "the chunks do not lead to the snapshot's root")
-    return CertifiedSnapshot(head, headers[0], hashes)
+    return CertifiedSnapshot(head, header, hashes)
 
 
 class SnapshotLoader:
@@ -154,6 +183,7 @@ class SnapshotLoader:
         self._told = told
         self._verify = verify
         self.refused: set[ValidatorId] = set()
+        self._silent: set[ValidatorId] = set()  # let a time-out pass: once is enough for one load
 
     async def load(self, tips: Tips) -> int:
         """The height at which the loaded chain stands: complete, and used from the next opening of the data folder on.
@@ -180,16 +210,18 @@ class SnapshotLoader:
     async def _choose(self, tips: Tips) -> tuple[CertifiedSnapshot, ValidatorSchedule, bytes]:
         """The one begun earlier if somebody still has it, else the newest that holds."""
         saved = self._folder.plan()
-        offered = {height for tip in tips.values() for height in tip.snapshots}
+        offers = {peer: tip.snapshots[-SNAPSHOTS_KEPT:] for peer, tip in tips.items()}  # more nobody keeps
+        offered = {height for heights in offers.values() for height in heights}
         if saved is not None:
             plan = decode(_Plan, saved, bytes_max=2**40)
             height = decode(SnapshotHead, plan.answer.head).height
             if height in offered:
                 schedule = self._check_trust(plan.trust)
-                return self._check(plan.answer, plan.hashes, height, schedule), schedule, plan.trust
+                head, header = self._check_head(plan.answer, height, schedule)
+                return with_hashes(head, header, plan.hashes), schedule, plan.trust
         trust, schedule = await self._best_trust(tips)
         for height in sorted(offered, reverse=True):
-            for source in [peer for peer, tip in tips.items() if height in tip.snapshots]:
+            for source in [peer for peer, heights in offers.items() if height in heights]:
                 found = await self._ask_snapshot(source, height, schedule, trust)
                 if found is not None:
                     return found, schedule, trust
@@ -200,11 +232,14 @@ class SnapshotLoader:
         best: tuple[bytes, ValidatorSchedule] | None = None
         for source in tips:
             try:
-                trust = await self._ask(source, RequestKind.TRUST, b"", REQUEST_TIMEOUT_S)
+                async with asyncio.timeout(SOURCE_TIMEOUT_S):
+                    trust = await self._ask_trust(source)
                 schedule = await asyncio.get_running_loop().run_in_executor(self._thread, self._check_trust, trust)
             except BadInput as error:
                 self._refuse(source, f"snapshot_{error.code}: {error.message}")
-            except (PeerFault, TimeoutError):
+            except TimeoutError:
+                self._silent.add(source)
+            except PeerFault:
                 continue
             else:
                 if best is None or len(schedule.epochs) > len(best[1].epochs):
@@ -213,45 +248,68 @@ class SnapshotLoader:
             raise NoSource("nobody in reach proves the validator sets")
         return best
 
+    async def _ask_trust(self, source: ValidatorId) -> bytes:
+        """All links that a source has, unchecked, in as many answers as they take."""
+        links: list[TrustLink] = []
+        size = 0
+        while True:
+            request = encode(TrustRequest(first=len(links)))
+            data = await self._ask(source, RequestKind.TRUST, request, REQUEST_TIMEOUT_S)
+            answer = decode(TrustAnswer, data)
+            links += answer.links
+            size += len(data)
+            if size > TRUST_BYTES_MAX or len(links) > TRUST_LINKS_MAX:
+                raise BadInput("bad_trust", f"{len(links)} links of {size} bytes and more to come")
+            if answer.rest <= 0:
+                return encode_trust(links)
+            if not answer.links:
+                raise BadInput("bad_trust", f"no link where {answer.rest} should follow")
+
     async def _ask_snapshot(
         self, source: ValidatorId, height: int, schedule: ValidatorSchedule, trust: bytes
     ) -> CertifiedSnapshot | None:
-        """None: this source does not have it, or lied."""
-        if source in self.refused:
+        """None: this source does not have it, or lied, or is silent.
+
+        What a certificate vouches for is checked before the hashes are asked for: their number is only a word."""
+        if source in self.refused or source in self._silent:
             return None
         try:
             request = encode(SnapshotRequest(height=height))
             answer = decode(
                 SnapshotAnswer, await self._ask(source, RequestKind.SNAPSHOT, request, REQUEST_TIMEOUT_S)
             )
-            count = chunk_count(decode(SnapshotHead, answer.head).count)
-            hashes = await self._ask_hashes(source, height, min(count, COUNT_MAX // CHUNK_LEAVES))
             loop = asyncio.get_running_loop()
-            snapshot = await loop.run_in_executor(self._thread, self._check, answer, hashes, height, schedule)
+            head, header = await loop.run_in_executor(self._thread, self._check_head, answer, height, schedule)
+            async with asyncio.timeout(SOURCE_TIMEOUT_S):
+                hashes = await self._ask_hashes(source, height, chunk_count(head.count))
+            snapshot = await loop.run_in_executor(self._thread, with_hashes, head, header, hashes)
         except BadInput as error:
             self._refuse(source, f"snapshot_{error.code}: {error.message}")
             return None
-        except (PeerFault, TimeoutError):
+        except TimeoutError:
+            self._silent.add(source)
+            return None
+        except PeerFault:
             return None
         await self._aside(self._folder.begin, encode(_Plan(answer=answer, hashes=hashes, trust=trust)))
         return snapshot
 
     async def _ask_hashes(self, source: ValidatorId, height: int, count: int) -> bytes:
-        hashes = b""
-        while (have := len(hashes) // DIGEST_BYTES) < count:
-            last = min(count, have + CHUNK_HASHES_PER_ANSWER_MAX) - 1
-            request = encode(ChunksRequest(height=height, first=have, last=last, offset=0))
-            more = await self._ask(source, RequestKind.CHUNK_HASHES, request, REQUEST_TIMEOUT_S)
-            if not more or len(more) % DIGEST_BYTES:
-                raise BadInput("wrong_root", f"{len(more)} bytes of chunk hashes")
-            hashes += more
-        return hashes
+        parts: list[bytes] = []
+        for first in range(0, count, CHUNK_HASHES_PER_ANSWER_MAX):
+            last = min(count, first + CHUNK_HASHES_PER_ANSWER_MAX) - 1
+            request = encode(ChunksRequest(height=height, first=first, last=last, offset=0))
+            part = await self._ask(source, RequestKind.CHUNK_HASHES, request, REQUEST_TIMEOUT_S)
+            if len(part) != (last - first + 1) * DIGEST_BYTES:
+                raise BadInput("wrong_root", f"{len(part)} bytes of hashes for chunks {first}..{last}")
+            parts.append(part)
+        return b"".join(parts)
 
-    def _check(
-        self, answer: SnapshotAnswer, hashes: bytes, height: int, schedule: ValidatorSchedule
-    ) -> CertifiedSnapshot:
-        return check_snapshot(
-            answer, hashes, height=height, interval=self._parameters.snapshot_interval, chain_id=self._chain_id,
+    def _check_head(
+        self, answer: SnapshotAnswer, height: int, schedule: ValidatorSchedule
+    ) -> tuple[SnapshotHead, Header]:
+        return check_head(
+            answer, height=height, interval=self._parameters.snapshot_interval, chain_id=self._chain_id,
             schedule=schedule, checker=self._checker(schedule),
         )  # fmt: skip
 

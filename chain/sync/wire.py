@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Final, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias
+
+from msgspec import Meta
 
 from chain.codec import Record
+from chain.model.trust import TrustLink
 from chain.types import DIGEST_BYTES, MESSAGE_BYTES_MAX, ValidatorId
 
 ANSWER_BYTES_MAX: Final = MESSAGE_BYTES_MAX - 64 * 1024  # room for framing
@@ -17,6 +20,8 @@ HASHES_PER_REQUEST_MAX: Final = MESSAGE_BYTES_MAX // DIGEST_BYTES // 2
 CHUNKS_PER_ANSWER_MAX: Final = 256
 CHUNKS_BYTES_WANTED: Final = 1024 * 1024  # an answer of chunks is closed when it has reached this
 CHUNK_HASHES_PER_ANSWER_MAX: Final = 65_536
+TRUST_BYTES_WANTED: Final = 2 * 1024 * 1024  # an answer of trust links holds no more, but at least one
+SNAPSHOTS_PER_TIP_MAX: Final = 16  # a node keeps two; a crash may leave it one more
 
 
 class RequestKind(enum.IntEnum):
@@ -82,7 +87,7 @@ class TipAnswer(Record, frozen=True, kw_only=True):
 
     height: int
     base: int  # the lowest block it has above genesis
-    snapshots: tuple[int, ...]  # heights, ascending
+    snapshots: Annotated[tuple[int, ...], Meta(max_length=SNAPSHOTS_PER_TIP_MAX)]  # heights, ascending
 
 
 class SnapshotRequest(Record, frozen=True, kw_only=True):
@@ -112,4 +117,17 @@ class ChunksAnswer(Record, frozen=True, kw_only=True):
     """Consecutive chunks from the first one asked for. `rest` is the number of bytes that the last one still lacks."""
 
     chunks: tuple[bytes, ...]
+    rest: int
+
+
+class TrustRequest(Record, frozen=True, kw_only=True):
+    """The links of the chain of trust (`chain.model.trust`) from number `first`, counted from 0, on."""
+
+    first: int
+
+
+class TrustAnswer(Record, frozen=True, kw_only=True):
+    """Consecutive links from the first one asked for. `rest` is how many there are after them."""
+
+    links: tuple[TrustLink, ...]
     rest: int

@@ -30,9 +30,11 @@ from chain.model.block import (
     header_hash,
     proposal_digest,
 )
+from chain.model.merkle import InclusionProof
 from chain.model.signing import decode_transaction
 from chain.model.snapshot import SnapshotHead, pack_chunk, root_of_chunks, unpack_chunk
 from chain.model.transaction import Transaction, TransactionBody, join_transaction, split_transaction, transaction_hash
+from chain.model.trust import TrustLink, encode_trust
 from chain.model.validators import ValidatorSchedule
 from chain.net.frames import PROTOCOL_VERSION, FrameKind, Hello, encode_hello
 from chain.node.archive import NodeArchive
@@ -57,6 +59,8 @@ from chain.sync.wire import (
     TipAnswer,
     TransactionsAnswer,
     TransactionsRequest,
+    TrustAnswer,
+    TrustRequest,
 )
 from chain.types import MESSAGE_BYTES_MAX, ZERO_DIGEST, Digest, Height, Instant, ValidatorId
 from tests.integration.gateways import (
@@ -110,6 +114,10 @@ OTHERS: Final = Others(
 
 # --- requests ---
 
+TRUST_LINK: Final = TrustLink(
+    header=b"h", certificate=b"c", parent_state_root=bytes(32), leaf=b"l",
+    proof=InclusionProof(index=0, count=1, siblings=()),
+)  # fmt: skip
 REQUESTS: Final = {
     RequestKind.BLOCKS: BlocksRequest(first=1, last=3),
     RequestKind.PROPOSAL: ProposalRequest(digest=bytes(32)),
@@ -118,7 +126,7 @@ REQUESTS: Final = {
     RequestKind.SNAPSHOT: SnapshotRequest(height=2),
     RequestKind.CHUNK_HASHES: ChunksRequest(height=2, first=0, last=1, offset=0),
     RequestKind.CHUNKS: ChunksRequest(height=2, first=1, last=1, offset=1),
-    RequestKind.TRUST: None,
+    RequestKind.TRUST: TrustRequest(first=0),
 }
 
 
@@ -154,7 +162,7 @@ def test_every_kind_of_request_is_among_the_samples() -> None:
 
 def test_a_bent_request_is_answered_within_the_bound_or_refused(tmp_path: Path) -> None:
     store = stored(tmp_path)
-    server = SyncServer(NodeArchive(store, Pool(PoolLimits())), trust=lambda: b"trust")
+    server = SyncServer(NodeArchive(store, Pool(PoolLimits())), trust=lambda: encode_trust([TRUST_LINK]))
     outcomes: Counter[str] = Counter()
     try:
         for kind in RequestKind:
@@ -239,6 +247,7 @@ def test_an_answer_that_no_encoder_of_ours_writes_is_refused_at_decoding() -> No
     answers = [answer_of_blocks(), TipAnswer(height=1, base=1, snapshots=(1,)), ChunksAnswer(chunks=(b"x",), rest=0),
                ProposalBodies(proposal=b"p", transactions=(b"t",)), TransactionsAnswer(transactions=(b"t",)),
                SnapshotAnswer(head=b"h", headers=(b"h",), certificate=b"c"),
+               TrustAnswer(links=(TRUST_LINK,), rest=1),
                TransactionsMessage(transactions=(b"t",))]  # fmt: skip
     count = 0
     for answer in answers:

@@ -6,13 +6,14 @@ import copy
 import hashlib
 from collections.abc import Callable, Sequence
 from functools import cache
+from pathlib import Path
 
 import msgspec
 import pytest
 from nacl.signing import SigningKey
 
 from chain.codec import decode, encode, pack
-from chain.errors import BadInput
+from chain.errors import BadInput, DecodeError
 from chain.model.block import Certificate, Header, VoteSignature, decode_header, encode_header
 from chain.model.genesis_json import genesis_to_json
 from chain.model.merkle import MerkleTree, write_leaf
@@ -27,7 +28,7 @@ from chain.model.trust import (
     schedule_of_links,
 )  # fmt: skip
 from chain.model.validators import Validator, ValidatorSet
-from chain.node.members import schedule_of_trust, verify_vote
+from chain.node.members import load_trust, save_trust, schedule_of_trust, verify_vote
 from chain.offline import ProofError, verify_proof
 from consensus import verify_certificate
 from contracts.system.membership import set_key
@@ -166,6 +167,18 @@ def test_the_links_give_the_schedule() -> None:
         assert schedule.at(height).digest == set_at(height).digest
     assert schedule_of_trust(story().genesis, encode_trust(links())).epochs[2][1].digest == set_at(8).digest
     assert decode_trust(b"") == () and len(schedule_of_trust(story().genesis, b"").epochs) == 1
+
+
+def test_a_node_reads_the_file_it_has_written_however_many_changes_there_were(tmp_path: Path) -> None:
+    """The bound on what a peer sends stopped the node from starting once its own file had outgrown it."""
+    many = links() * 3_000
+    data = encode_trust(many)
+    assert len(data) > 4 * 1024 * 1024
+    save_trust(tmp_path, data)
+    assert load_trust(tmp_path) == many
+    assert decode_trust(data, bytes_max=len(data)) == many
+    with pytest.raises(DecodeError):
+        decode_trust(data, bytes_max=len(data) - 1)
 
 
 # --- what is refused ---

@@ -149,7 +149,9 @@ def test_after_a_rotation_the_node_is_who_the_new_key_says(world: World) -> None
     assert members.certificate_expires() is not None
     found = next(peer for peer in other.peers() if peer.validator == new.validator_id)
     assert (found.host, found.port) == (node.host, node.gateway_port)
-    assert other.leavers() == ()  # it has not left
+    assert [peer.validator for peer in other.leavers()] == [node.validator]  # under which it speaks if it is late
+    assert other.successors() == {node.validator: new.validator_id}
+    assert members.leavers() == () and members.former()[1] == node.validator
     assert validator_id(new.public_key) == new.validator_id
 
 
@@ -162,3 +164,15 @@ def test_links_are_kept_over_restarts_and_a_gap_is_told(world: World, tmp_path: 
     assert load_trust(tmp_path) == ()
     save_trust(tmp_path, members.trust_bytes())
     assert load_trust(tmp_path) == ()
+
+
+def test_whom_only_node_toml_knows_is_introduced_and_whom_the_chain_removed_is_not(world: World) -> None:
+    first = world.config.peers[0]
+    moved = dataclasses.replace(first, validator=NEW.validator_id)
+    world.config = dataclasses.replace(world.config, peers=(moved, *world.config.peers[1:]))
+    members = world.members()
+    assert [peer.validator for peer in members.introduced] == [NEW.validator_id] and moved not in members.peers()
+    writes = world.write(world.set_row(2, ("new", NEW.public_key, 1), without=[2]))
+    members.schedule.restore([(2, _set(world, NEW, without=2))])
+    members.stored(Height(1), [writes])
+    assert not members.introduced  # the new one is a member, the removed one has been heard of

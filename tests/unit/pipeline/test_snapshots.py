@@ -152,4 +152,8 @@ def test_a_state_that_is_not_what_a_stored_header_says_stops_the_node(tmp_path: 
     [error] = world.errors
     assert isinstance(error, StoreError)
     assert "says otherwise" in str(error)
+    world.restart()
+    assert world.store.snapshots.heights() == (), "what was refused is neither served nor taken for granted"
+    world.run(SnapshotTaker.start)
+    assert len(world.errors) == 2
     world.store.close()

@@ -14,13 +14,18 @@ from chain.codec import decode, encode
 from chain.errors import BadInput, PeerFault, StoreError
 from chain.model.block import SNAPSHOT_LAG, Certificate, decode_header, encode_header, header_hash
 from chain.model.genesis import genesis_header
-from chain.model.merkle import EMPTY_ROOT
+from chain.model.merkle import EMPTY_ROOT, InclusionProof
 from chain.model.snapshot import CHUNK_LEAVES, SnapshotHead, chunk_count, snapshot_root
+from chain.model.trust import TrustLink, decode_trust, encode_trust
 from chain.model.validators import ValidatorSchedule
-from chain.store import JOINING, JoinFolder
-from chain.sync import BlockChecker, RequestKind
-from chain.sync.snapshots import CertifiedSnapshot, NoSource, check_adopted, check_snapshot
+from chain.node.archive import NodeArchive
+from chain.pool import Pool, PoolLimits
+from chain.store import JOINING, SNAPSHOTS_KEPT, JoinFolder
+from chain.sync import BlockChecker, RequestKind, SyncServer
+from chain.sync.snapshots import COUNT_MAX, CertifiedSnapshot, NoSource, check_adopted, check_snapshot
 from chain.sync.wire import (
+    SNAPSHOTS_PER_TIP_MAX,
+    TRUST_BYTES_WANTED,
     BlocksAnswer,
     BlocksRequest,
     ChunksAnswer,
@@ -29,8 +34,9 @@ from chain.sync.wire import (
     SnapshotAnswer,
     SnapshotRequest,
     TipAnswer,
+    TrustAnswer,
 )
-from chain.types import DIGEST_BYTES, ValidatorId
+from chain.types import DIGEST_BYTES, MESSAGE_BYTES_MAX, ValidatorId
 from tests.unit.store.factory import ChainFactory
 from tests.unit.sync.chain import BLOCKS, INTERVAL, LIFETIME, PEERS, Joiner, Lie, Served, header_at, serve
 
@@ -141,7 +147,14 @@ def other_hashes(kind: RequestKind, payload: bytes, answer: bytes) -> bytes:
 
 
 def forged_trust(kind: RequestKind, payload: bytes, answer: bytes) -> bytes:
-    return b"\x91\x91\x95\xc4\x00\xc4\x00\xc4\x00\xc4\x00\xc4\x00" if kind is RequestKind.TRUST else answer
+    forged = encode(TrustAnswer(links=(make_link(b""),), rest=0))
+    return forged if kind is RequestKind.TRUST else answer
+
+
+def make_link(certificate: bytes) -> TrustLink:
+    """A link that proves nothing."""
+    proof = InclusionProof(index=0, count=1, siblings=())
+    return TrustLink(header=b"", certificate=certificate, parent_state_root=bytes(32), leaf=b"", proof=proof)
 
 
 def change_header(answer: SnapshotAnswer, at: int, *, certify: bool = False, **fields: Any) -> SnapshotAnswer:
@@ -351,14 +364,105 @@ def test_the_longest_trust_chain_that_holds_counts(joiner: Joiner) -> None:
 
     def check_trust(data: bytes) -> ValidatorSchedule:
         schedule = ValidatorSchedule.of_genesis(joiner.served.genesis)
-        if data == b"long":
+        if decode_trust(data):
             schedule.add(S + 1, STRANGERS.validators)
         return schedule
 
-    joiner.lies = {PEERS[2]: lambda kind, payload, answer: b"long" if kind is RequestKind.TRUST else answer}
+    joiner.lies = {PEERS[2]: forged_trust}
     with pytest.raises(NoSource):
         joiner.load(check_trust=check_trust)
     assert {reason.partition(":")[0] for _, reason in joiner.faults} == {"snapshot_wrong_set"}
+
+
+# --- what a liar may cost ---
+
+
+@pytest.mark.parametrize(("error", "asked_max"), [(TimeoutError(), 1), (PeerFault("refused"), SNAPSHOTS_KEPT)])
+def test_invented_heights_hold_nobody_up(joiner: Joiner, error: Exception, asked_max: int) -> None:
+    """Every question to a peer that does not answer costs a time-out: it had 50,000 of them, 139 hours."""
+
+    def before(kind: RequestKind, number: int) -> None:
+        if joiner.asked[-1] == (LIAR, RequestKind.SNAPSHOT):
+            raise error
+
+    joiner.before_answer = before
+    invented = TipAnswer(height=10**8, base=1, snapshots=tuple(range(1_000, 51_000)))
+    assert joiner.load({LIAR: invented, PEERS[1]: joiner.served.tip}) == S
+    assert 1 <= joiner.asked.count((LIAR, RequestKind.SNAPSHOT)) <= asked_max
+
+
+def test_a_tip_names_few_snapshots() -> None:
+    for count in (SNAPSHOTS_PER_TIP_MAX, SNAPSHOTS_PER_TIP_MAX + 1):
+        data = encode(TipAnswer(height=1, base=1, snapshots=tuple(range(count))))
+        if count <= SNAPSHOTS_PER_TIP_MAX:
+            assert len(decode(TipAnswer, data).snapshots) == count
+        else:
+            with pytest.raises(BadInput):
+                decode(TipAnswer, data)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda it: change_head(forge_certificate(it), count=COUNT_MAX),
+        lambda it: change_head(it, count=COUNT_MAX, root=bytes(32)),
+        lambda it: change_head(it, count=COUNT_MAX + 1),
+    ],
+)
+def test_no_hash_is_asked_for_before_a_quorum_has_signed_the_root(
+    joiner: Joiner, change: Callable[[SnapshotAnswer], SnapshotAnswer]
+) -> None:
+    joiner.lies = {LIAR: snapshot(change)}
+    assert joiner.load() == S
+    assert (LIAR, RequestKind.CHUNK_HASHES) not in joiner.asked
+    assert {peer for peer, _ in joiner.faults} == {LIAR}
+
+
+def test_hashes_come_whole_answer_by_answer(joiner: Joiner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A peer that gives one hash at a time would be asked two million times."""
+    monkeypatch.setattr("chain.sync.snapshots.CHUNK_HASHES_PER_ANSWER_MAX", 2)
+    joiner.lies = {
+        LIAR: lambda kind, payload, answer: answer[:DIGEST_BYTES] if kind is RequestKind.CHUNK_HASHES else answer
+    }
+    assert joiner.load() == S
+    assert joiner.asked.count((LIAR, RequestKind.CHUNK_HASHES)) == 1
+    assert {peer for peer, _ in joiner.faults} == {LIAR}
+
+
+def test_a_chain_of_trust_longer_than_a_message_comes_in_parts(joiner: Joiner) -> None:
+    links = [make_link(bytes((number,)) * (TRUST_BYTES_WANTED // 4)) for number in range(20)]
+    server = SyncServer(NodeArchive(joiner.served.store, Pool(PoolLimits())), trust=lambda: encode_trust(links))
+    sizes: list[int] = []
+
+    def many(kind: RequestKind, payload: bytes, answer: bytes) -> bytes:
+        if kind is RequestKind.TRUST:
+            answer = server.answer(kind, payload)
+            sizes.append(len(answer))
+        return answer
+
+    got: list[bytes] = []
+
+    def check_trust(data: bytes) -> ValidatorSchedule:
+        got.append(data)
+        return ValidatorSchedule.of_genesis(joiner.served.genesis)
+
+    joiner.lies = {LIAR: many}
+    assert joiner.load({LIAR: joiner.served.tip}, check_trust=check_trust) == S
+    assert got[0] == encode_trust(links) and len(got[0]) > MESSAGE_BYTES_MAX
+    assert len(sizes) == 7 and max(sizes) <= TRUST_BYTES_WANTED + 100
+
+
+@pytest.mark.parametrize("links", [(), (make_link(bytes(9)),), (make_link(bytes(600)),)])
+def test_a_chain_of_trust_without_end_is_refused(
+    joiner: Joiner, monkeypatch: pytest.MonkeyPatch, links: tuple[TrustLink, ...]
+) -> None:
+    monkeypatch.setattr("chain.sync.snapshots.TRUST_LINKS_MAX", 20)
+    monkeypatch.setattr("chain.sync.snapshots.TRUST_BYTES_MAX", 5_000)
+    endless = encode(TrustAnswer(links=links, rest=1))
+    joiner.lies = {LIAR: lambda kind, payload, answer: endless if kind is RequestKind.TRUST else answer}
+    assert joiner.load() == S
+    assert joiner.asked.count((LIAR, RequestKind.TRUST)) <= 21
+    assert [peer for peer, reason in joiner.faults if reason.startswith("snapshot_bad_trust")] == [LIAR]
 
 
 # --- crashes, and what peers have ---
