@@ -198,7 +198,7 @@ async def ask(url: str) -> Asked:
         try:
             status = await client.status()
         except (NodesUnreachable, RpcFailed) as error:
-            return Asked(url=url, status=None, error=str(error), clock_ms=None)
+            return Asked(url=url, status=None, error=_reason(url, error), clock_ms=None)
     try:
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ASK_MS / 1_000)) as session:
             before = time.time()
@@ -212,10 +212,15 @@ async def ask(url: str) -> Asked:
     return Asked(url=url, status=status, error="", clock_ms=clock)
 
 
-def check_running(own: Asked) -> list[Check]:
-    """The node's own view of itself."""
+def _reason(url: str, error: NodesUnreachable | RpcFailed) -> str:
+    return error.failures.get(url, str(error)) if isinstance(error, NodesUnreachable) else str(error)
+
+
+def check_running(own: Asked, *, start: str = "") -> list[Check]:
+    """The node's own view of itself. Where it must run, `start` says how to start it: no answer is a problem then."""
     if own.status is None:
-        return [unknown("running", f"the node does not answer at {own.url}: it does not run, or cannot be reached")]
+        text = f"the node does not answer at {own.url}: it does not run, or cannot be reached"
+        return [problem("running", text, f"start it: {start}") if start else unknown("running", text)]
     status = own.status
     consensus = status["consensus"]
     checks = [ok("running", f"height {status['certified_height']}, view {consensus['view']}")]

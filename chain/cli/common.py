@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from chain.cli.arguments import plain
-from chain.client import Client, RpcFailed
+from chain.client import Client, NodesUnreachable, RpcFailed
 from chain.crypto import PrivateKey
 from chain.errors import BadInput, ConfigError
 from chain.node.consortium import NetworkInfo, load_account, load_network
@@ -23,6 +24,7 @@ URL_VARIABLE: Final = "HEADRACE_URL"
 DEFAULT_NETWORK: Final = Path("headrace-network")
 EXIT_FAILED: Final = 1
 RETRY_MS: Final = 1_000  # a person who waits wants to know soon that no node answers
+_NO_CONNECTION: Final = re.compile(r"\w*Connector\w*: Cannot connect to host \S+ ssl:\S+ \[(.*)\]", re.DOTALL)
 
 NetworkOption = Annotated[
     Path | None,
@@ -150,6 +152,24 @@ def table(rows: list[tuple[str, ...]]) -> list[str]:
     """Rows (the first is the heading) in columns."""
     widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def why(error: Exception) -> str:
+    """An error for people. Of nodes that cannot be reached each has a line, without the HTTP library's own words."""
+    if not isinstance(error, NodesUnreachable):
+        return str(error)
+    reasons = {url: _plain_reason(text) for url, text in error.failures.items()}
+    if len(reasons) == 1:
+        return "no node answers: " + "".join(f"{url}: {reason}" for url, reason in reasons.items())
+    return "\n".join(["no node answers", *(f"  {url}: {reason}" for url, reason in reasons.items())])
+
+
+def _plain_reason(text: str) -> str:
+    found = _NO_CONNECTION.match(text)
+    if found is None:
+        return " ".join(text.split())
+    told = found[1].startswith(("Connect call failed", "Multiple exceptions", "None"))  # says the address once more
+    return "cannot connect" if told else f"cannot connect: {found[1]}"
 
 
 def note(text: str) -> None:

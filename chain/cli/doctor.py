@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from typer.core import TyperGroup
 
-from chain.cli.common import JsonOption, NetworkOption, NodeOption, network_path, note, open_network, report, table
+from chain.cli.common import JsonOption, NetworkOption, NodeOption, network_path, note, open_network, report, table, why
 from chain.cli.common import text_of as text_of_json
+from chain.cli.hints import command_hint
 from chain.errors import HeadraceError
 
 if TYPE_CHECKING:
     from chain.cli.checkup import Check
     from chain.cli.comparison import Comparison, KeyDifference, Signed
+    from chain.cli.examination import Examination
 
 EXIT_HEALTHY: Final = 0
 EXIT_PROBLEMS: Final = 1
@@ -69,21 +71,26 @@ def examine(
         list[str] | None,
         typer.Option("--peer", metavar="URL", help="API of a peer to compare with; repeat it. [default: its network]"),
     ] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="With --node: it is stopped, and that is right.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Check a node's stores, state, certificate, disk, clock and peers, and compare its blocks with its peers'.
 
-    The folder may be looked at while the node runs. Nothing is changed. Exit code: 0 healthy, 1 problems found, 2 wrong
-    usage, 3 it could not look.
+    The folder may be looked at while the node runs. Nothing is changed. A node of a network that does not answer is a
+    problem, unless --offline says that it is stopped. Exit code: 0 healthy (on disk, if NODE_FOLDER or --offline was
+    given and it does not run), 1 problems found, 2 wrong usage, 3 it could not look.
 
     \b
     Examples:
       headrace doctor --node delta-bank
+      headrace doctor --node delta-bank --offline
       headrace doctor ./nodes/delta-bank --peer http://10.0.0.7:20001 --json
       headrace doctor --url http://10.0.0.5:20001 --peer http://10.0.0.7:20001
     """
     from chain.cli.examination import examine_folder, examine_url
 
+    if offline and url is not None:
+        raise typer.BadParameter("--offline looks at a folder, --url asks a node that runs")
     if sum(given is not None for given in (folder, node, url)) != 1:
         raise typer.BadParameter("give one of NODE_FOLDER, --node NAME and --url URL")
     try:
@@ -91,13 +98,15 @@ def examine(
             found = asyncio.run(examine_url(url, _peers(peer, network, url)))
         else:
             place = _folder(folder, network, node)
-            found = asyncio.run(examine_folder(place, peer or _network_peers(place), note))
+            hint = "" if node is None or offline else command_hint(f"network start {node}", network_path(network))
+            found = asyncio.run(examine_folder(place, peer or _network_peers(place), note, start=hint))
     except HeadraceError as error:
-        note(f"headrace doctor: cannot look: {error}")
+        note(f"headrace doctor: cannot look: {why(error)}")
         raise typer.Exit(EXIT_CANNOT_LOOK) from None
     document = {
         "node": found.node,
         "healthy": found.healthy,
+        "running": found.running,
         "checks": [
             {"name": check.name, "state": check.state, "detail": check.detail, "advice": check.advice}
             for check in found.checks
@@ -110,7 +119,7 @@ def examine(
         lines=lambda: [
             *check_lines(found.checks),
             *([] if found.difference is None else difference_lines(found.difference, found.advice)),
-            "healthy" if found.healthy else "problems found",
+            _verdict(found),
         ],
     )
     raise typer.Exit(EXIT_HEALTHY if found.healthy else EXIT_PROBLEMS)
@@ -187,6 +196,12 @@ def _network_peers(folder: Path) -> list[str]:
 
 
 # --- documents and lines ---
+
+
+def _verdict(found: Examination) -> str:
+    if not found.healthy:
+        return "problems found"
+    return "healthy" if found.running else "healthy on disk; not running"
 
 
 def difference_document(found: Comparison, advice: Sequence[str]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from chain.cli.checkup import (
     problem,
     unknown,
 )
+from chain.cli.common import why
 from chain.cli.comparison import (
     Comparison,
     check_certificate,
@@ -59,6 +60,7 @@ class Examination:
     """What was found. `difference` is None where the node agrees with every peer that was asked."""
 
     node: dict[str, Any]
+    running: bool  # it answered
     checks: tuple[Check, ...]
     difference: Comparison | None
     advice: tuple[str, ...]
@@ -79,8 +81,8 @@ class _Patient:
     folder: Path | None
 
 
-async def examine_folder(folder: Path, peers: Sequence[str], tell: Tell) -> Examination:
-    """A node by its folder, and by its API if it runs.
+async def examine_folder(folder: Path, peers: Sequence[str], tell: Tell, *, start: str = "") -> Examination:
+    """A node by its folder, and by its API if it runs. `start`: it must run, and this starts it.
 
     Raises:
         ConfigError: no usable node.toml or genesis. StoreError: its blocks cannot be opened.
@@ -102,7 +104,7 @@ async def examine_folder(folder: Path, peers: Sequence[str], tell: Tell) -> Exam
             guarded("blocks", lambda: check_blocks(stored, sets)),
             guarded("state", lambda: check_state(stored)),
             _check_journal(stored.path),
-            *check_running(own),
+            *check_running(own, start=start),
             *check_peers(others, height=stored.blocks.height(), chain_id="0x" + chain_id(genesis).hex()),
             check_clock(own, others, drift_ms_max=genesis.parameters.timestamp_drift_ms_max),
         ]
@@ -114,7 +116,8 @@ async def examine_folder(folder: Path, peers: Sequence[str], tell: Tell) -> Exam
         )  # fmt: skip
         found, advice, more = await _differ(patient, sides, report=None if stale else report, tell=tell)
     node = {"name": config.node.name, "folder": str(folder), "url": own.url, "height": await side.height()}
-    return Examination(node=node, checks=(*checks, *more), difference=found, advice=advice)
+    running = own.status is not None
+    return Examination(node=node, running=running, checks=(*checks, *more), difference=found, advice=advice)
 
 
 async def examine_url(url: str, peers: Sequence[str]) -> Examination:
@@ -141,7 +144,7 @@ async def examine_url(url: str, peers: Sequence[str]) -> Examination:
         report = await side.divergence()
         found, advice, more = await _differ(patient, sides, report=report, tell=lambda _: None)
     node = {"name": str(own.status["name"]), "folder": None, "url": url, "height": own.status["certified_height"]}
-    return Examination(node=node, checks=(*checks, *more), difference=found, advice=advice)
+    return Examination(node=node, running=True, checks=(*checks, *more), difference=found, advice=advice)
 
 
 def rebuild_folder(folder: Path, take_back_vote: int | None, tell: Tell) -> Rebuilt:
@@ -226,7 +229,7 @@ async def _differ(
         try:
             pair = await first_difference(patient.side, side)
         except CANNOT_LOOK as error:
-            more.append(unknown("comparison", f"with {side.name}: {error}"))
+            more.append(unknown("comparison", f"with {side.name}: {why(error)}"))
             continue
         if pair is None:
             agreeing.append(side.name)

@@ -12,7 +12,7 @@ import typer
 
 from chain.cli import accounts, blocks, chain_reads, contracts, doctor, members, network
 from chain.cli import sim as simulation
-from chain.cli.common import EXIT_FAILED, JsonOption, note
+from chain.cli.common import EXIT_FAILED, JsonOption, note, why
 from chain.client import NodesUnreachable
 from chain.errors import HeadraceError
 
@@ -91,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except HeadraceError as error:
         if "--debug" in given[:1]:
             raise
-        note(f"headrace: {error}")
+        note(f"headrace: {why(error)}")
         if isinstance(error, NodesUnreachable):
             note("Is the network running? `headrace network status` tells, `headrace network start` starts it.")
         return EXIT_FAILED

@@ -297,15 +297,14 @@ async def rotate(info: NetworkInfo, name: str, *, timeout_s: float) -> dict[str,
     """
     node = info.node(name)
     old = load_validator_key(node.folder / "validator.key")
+    async with Client(node.rpc_url, retry_ms=1_000) as client:
+        await client.status()  # before a key is made that nobody could be told of
     new = prepare_rotation(info, name)
     note(f"  next key of {name} is 0x{new.validator_id.hex()}")
     digest = possession_digest(chain_id=info.chain_id, public_key=new.public_key, replaces=old.validator_id)
     async with Client([item.rpc_url for item in info.nodes], retry_ms=1_000) as client:
         members = await client.rpc("get_validators", min_height=client.height)
-        known = {item["id"]: 0 for item in members["validators"]}
-        if members["scheduled"] is not None:
-            known |= {item["id"]: members["scheduled"]["from_height"] for item in members["scheduled"]["validators"]}
-        from_height = known.get("0x" + new.validator_id.hex())
+        from_height = _holds_from(members, "0x" + new.validator_id.hex())
         if from_height is None:
             receipt = await _send(client, old, "rotate_key", new.public_key, new.sign(digest))
             from_height = _number(receipt)
@@ -313,6 +312,14 @@ async def rotate(info: NetworkInfo, name: str, *, timeout_s: float) -> dict[str,
         await _until_speaks_as(client, name, new.validator_id, from_height, timeout_s)
     finish_rotation(info, name)
     return {"node": name, "old": old.validator_id, "new": new.validator_id, "from_height": from_height}
+
+
+def _holds_from(members: Mapping[str, Any], validator: str) -> int | None:
+    """From when the set in force, or else the scheduled one, has a validator; None: neither has it."""
+    for found in (members, members["scheduled"]):
+        if found is not None and any(item["id"] == validator for item in found["validators"]):
+            return int(found["from_height"])
+    return None
 
 
 async def _until_speaks_as(client: Client, name: str, validator: bytes, from_height: int, timeout_s: float) -> None:
@@ -475,12 +482,16 @@ def _change_lines(document: Mapping[str, Any]) -> list[str]:
     if not document["changes"]:
         return ["no change is open"]
     names = {item["id"]: item["name"] for item in document["validators"]}
-    rows: list[tuple[str, ...]] = [("change", "kind", "node", "weight", "approved", "needed", "by")]
+    rows: list[tuple[str, ...]] = [("change", "kind", "node", "id", "address", "weight", "approved", "needed", "by")]
+    members = [*document["validators"], *document["observers"]]
+    endpoints = {item["id"]: item["endpoint"] for item in members}
     for item in document["changes"]:
         by = ", ".join(names.get(approval, "(left)") for approval in item["approvals"])
         weight = str(item["weight"]) if item["weight"] else "-"
         approved, needed = str(item["approved_weight"]), str(item["quorum_weight"])
-        rows.append((str(item["number"]), item["kind"], item["name"], weight, approved, needed, by))
+        address = item["endpoint"] or endpoints.get(item["id"]) or "-"
+        number, who = str(item["number"]), item["id"]
+        rows.append((number, item["kind"], item["name"], who, address, weight, approved, needed, by))
     return table(rows)
 
 

@@ -21,9 +21,10 @@ from chain.cli.common import (
     open_network,
     report,
     table,
+    why,
 )
 from chain.cli.hints import command_hint
-from chain.cli.processes import READY_TIMEOUT_MS, NetworkProcesses, claim_pid
+from chain.cli.processes import READY_TIMEOUT_MS, NetworkProcesses, claimed_pid
 from chain.client import Client, NodesUnreachable, RpcFailed
 from chain.errors import ConfigError
 from chain.node.consortium import DEFAULT_NODES, NetworkInfo, NodeSpec, create_network
@@ -246,9 +247,9 @@ def run(
     """
     from chain.node.run import run_node
 
-    if config.exists():
-        claim_pid(config)
-    raise typer.Exit(run_node(config))
+    with claimed_pid(config) if config.exists() else contextlib.nullcontext():
+        code = run_node(config)
+    raise typer.Exit(code)
 
 
 async def node_statuses(info: NetworkInfo) -> list[dict[str, Any]]:
@@ -262,7 +263,7 @@ async def node_statuses(info: NetworkInfo) -> list[dict[str, Any]]:
             try:
                 return {**document, "status": await client.status(), "problem": None}
             except (NodesUnreachable, RpcFailed) as error:
-                problem = str(error) if running else "not running"
+                problem = why(error) if running else "not running"
                 return {**document, "status": None, "problem": problem}
 
     return list(await asyncio.gather(*(one(item.name, item.rpc_url) for item in info.nodes)))

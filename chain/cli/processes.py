@@ -26,7 +26,8 @@ import aiohttp
 import psutil
 
 from chain.cli.hints import command_hint
-from chain.errors import HeadraceError
+from chain.config import load_node_config
+from chain.errors import ConfigError, HeadraceError
 from chain.node.consortium import NetworkInfo, NodeInfo
 
 READY_TIMEOUT_MS: Final = 60_000
@@ -81,15 +82,8 @@ class NetworkProcesses:
     def running(self, name: str) -> Running | None:
         """The live process of a node, or None (a pid file that is stale counts as none)."""
         node = self.network.node(name)
-        try:
-            record = json.loads(_pid_path(node).read_text(encoding="utf-8"))
-            known = Running(int(record["pid"]), float(record["started_s"]))
-            process = psutil.Process(known.pid)
-            same = abs(process.create_time() - known.started_s) <= START_TIME_SLACK_S
-            alive = same and process.status() != psutil.STATUS_ZOMBIE
-        except (OSError, ValueError, KeyError, TypeError, psutil.Error):
-            return None
-        return known if alive else None
+        known = _recorded(node.folder)
+        return known if known is not None and _is_alive(known) else None
 
     def running_names(self) -> list[str]:
         return [node.name for node in self.network.nodes if self.running(node.name) is not None]
@@ -124,6 +118,8 @@ class NetworkProcesses:
             known = self.running(name)
             if known is not None:
                 raise ProcessError(f"node {name} runs already (process {known.pid}); stop it first")
+            if (holder := data_holder(node.folder)) is not None:
+                raise _held_by(node, holder)
             if (ended := self._children.get(name)) is not None:
                 ended.wait()  # killed by somebody else: reap it
             command = self._command(node)
@@ -172,10 +168,11 @@ class NetworkProcesses:
         self, names: Iterable[str] | None = None, *, timeout_ms: int = READY_TIMEOUT_MS,
         progress: Callable[[str], None] | None = None,
     ) -> None:  # fmt: skip
-        """Until every node says it is ready.
+        """Until every node says it is ready. An answer counts only if the node's own process holds its data folder:
+        another process may listen on the port.
 
         Raises:
-            NodeExited: one ended. ProcessError: the time is over.
+            NodeExited: one ended. ProcessError: the time is over, or another process holds its data folder.
         """
         waiting = dict.fromkeys(self._names(names))
         deadline = time.monotonic() + timeout_ms / 1_000
@@ -183,12 +180,16 @@ class NetworkProcesses:
             while True:
                 for name in list(waiting):
                     node = self.network.node(name)
-                    if await _is_ready(session, node):
+                    answers = await _is_ready(session, node)
+                    known, holder = self.running(name), data_holder(node.folder)
+                    if holder is not None and (known is None or not _is_of(holder, known)):
+                        raise _held_by(node, holder)
+                    if known is None:
+                        raise NodeExited(node, self.exit_code(name), self.log_tail(name))
+                    if answers and holder is not None:
                         del waiting[name]
                         if progress is not None:
                             progress(name)
-                    elif self.running(name) is None:
-                        raise NodeExited(node, self.exit_code(name), self.log_tail(name))
                 if not waiting:
                     return
                 if time.monotonic() >= deadline:
@@ -293,9 +294,79 @@ async def _is_ready(session: aiohttp.ClientSession, node: NodeInfo) -> bool:
         return False
 
 
-def claim_pid(config_path: Path) -> None:
-    """Says in `node.pid` that this process runs the node, however it was started, so that it is found and stopped."""
-    _write_pid(config_path.absolute().parent, Running(os.getpid(), _start_time(os.getpid())))
+@contextlib.contextmanager
+def claimed_pid(config_path: Path) -> Iterator[None]:
+    """Says in `node.pid` that this process runs the node, however it was started, so that it is found and stopped.
+
+    Nothing is written while another process holds the data folder: this one will not get it. If both start at once,
+    the one that ends without it gives back the entry it replaced.
+    """
+    folder = config_path.absolute().parent
+    own = Running(os.getpid(), _start_time(os.getpid()))
+    before = _recorded(folder)
+    if data_holder(folder) is None:
+        _write_pid(folder, own)
+    try:
+        yield
+    finally:
+        replaced = before is not None and before.pid != own.pid and _is_alive(before)
+        if replaced and before is not None and _recorded(folder) == own:
+            _write_pid(folder, before)
+
+
+def data_holder(folder: Path) -> int | None:
+    """The live process that has a node's data folder open (`chain.store.lock`), or None.
+
+    It is not asked by trying the lock: that would make a node that starts at this moment fail.
+    """
+    try:
+        path = load_node_config(folder / "node.toml").path("data") / "lock"
+    except ConfigError:
+        path = folder / "data" / "lock"
+    try:
+        process = psutil.Process(int(path.read_text(encoding="ascii")))
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return None
+        try:
+            holds = any(file.path == str(path.resolve()) for file in process.open_files())
+        except psutil.AccessDenied:  # of another user: then at least no later process with the same id
+            holds = process.create_time() <= path.stat().st_mtime + START_TIME_SLACK_S
+    except (OSError, ValueError, psutil.Error):
+        return None
+    return process.pid if holds else None
+
+
+def _is_of(pid: int, known: Running) -> bool:
+    """A process is the known one, or was started by it as the leader of its group (a wrapper of the node)."""
+    try:
+        return known.pid in (pid, os.getpgid(pid))
+    except ProcessLookupError:
+        return False
+
+
+def _held_by(node: NodeInfo, pid: int) -> ProcessError:
+    return ProcessError(
+        f"node {node.name} is not started: process {pid}, which {node.folder / 'node.pid'} does not name, holds its "
+        f"data folder. Stop that one first: kill {pid}"
+    )
+
+
+def _recorded(folder: Path) -> Running | None:
+    """What `node.pid` says; None: there is none, or it is damaged."""
+    try:
+        record = json.loads((folder / "node.pid").read_text(encoding="utf-8"))
+        return Running(int(record["pid"]), float(record["started_s"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _is_alive(known: Running) -> bool:
+    try:
+        process = psutil.Process(known.pid)
+        same = abs(process.create_time() - known.started_s) <= START_TIME_SLACK_S
+        return same and process.status() != psutil.STATUS_ZOMBIE
+    except (OSError, ValueError, psutil.Error):
+        return False
 
 
 def _pid_path(node: NodeInfo) -> Path:

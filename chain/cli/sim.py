@@ -91,6 +91,8 @@ def sim(
     if story:
         if len(wanted_seeds) > 1:
             _refuse("--story tells one seed: give --seeds N")
+        if as_json:
+            _refuse("--story is text, a line for each thing that happens; it has no --json")
         raise typer.Exit(tell_story(Job(kinds[-1], wanted_seeds[0], sizes[0], small), tail=tail))
     tally, interrupted = run_batch(
         jobs_of(kinds, wanted_seeds, sizes, small=small), workers=workers or os.cpu_count() or 1, minutes=minutes,

@@ -249,6 +249,7 @@ class MembersContract:
         )
         new = validator_id(public_key)
         from_height = _schedule(x, sets, members)
+        _carry_over(x, sets.row, caller_key=sets.ids[old][1], public_key=public_key)
         write(x, rotated_key(new), pack(from_height))
         if (endpoint := read(x, endpoint_key(old))) is not None:
             write(x, endpoint_key(new), endpoint)
@@ -326,6 +327,14 @@ def _schedule(x: Frame, sets: _Sets, members: tuple[Member, ...]) -> int:
     write(x, MEMBERSHIP_KEY, row.to_bytes())
     emit(x, "ValidatorsScheduled", (from_height, set_of(members).digest, len(members)))
     return from_height
+
+
+def _carry_over(x: Frame, row: Membership, *, caller_key: bytes, public_key: bytes) -> None:
+    """Open changes about a validator stay about it under its new key: nobody escapes its removal by rotating."""
+    for number in row.open:
+        change = _load(x, number)
+        if change.kind in (Kind.REMOVE, Kind.WEIGHT) and change.public_key == caller_key:
+            _save(x, dataclasses.replace(change, public_key=public_key))
 
 
 def _close(x: Frame, row: Membership, number: int) -> None:

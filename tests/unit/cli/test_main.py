@@ -12,8 +12,13 @@ from typing import Any
 
 import pytest
 
+from chain.cli.checkup import Asked, check_running
+from chain.cli.common import why
+from chain.cli.examination import Examination
 from chain.cli.main import app, main
+from chain.cli.members import _change_lines, _holds_from
 from chain.cli.processes import NetworkProcesses
+from chain.client import NodesUnreachable
 from chain.node.consortium import NetworkInfo, create_network, load_account
 from chain.rpc import RpcServer
 from tests.unit.rpc.fake_node import ECHO, ECHO_NAME, FakeNode
@@ -225,6 +230,47 @@ def test_errors_say_what_is_wrong_and_what_would_be_right(
     assert "headrace network init" in _fails(capsys, "network", "status")
 
 
+def test_nodes_that_cannot_be_reached_have_a_short_line_each(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    error = _fails(capsys, "status", "--network", str(folder), "--node", "regulator")
+    assert "ssl:" not in error and "Connector" not in error
+    assert ": cannot connect\n" in error
+    failures = {
+        "http://no.such": "ClientConnectorDNSError: Cannot connect to host no.such:80 ssl:default [Name not known]",
+        "http://slow": "TimeoutError: nothing in 5 s",
+    }
+    lines = ["no node answers", "  http://no.such: cannot connect: Name not known"]
+    assert why(NodesUnreachable(failures)).splitlines() == [*lines, "  http://slow: TimeoutError: nothing in 5 s"]
+
+
+def test_a_story_is_not_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "no --json" in _fails(capsys, "sim", "--whole", "--seeds", "1", "--story", "--json", code=2)
+
+
+def test_a_node_that_does_not_answer_is_healthy_only_where_nobody_expects_it_to_run() -> None:
+    own = Asked(url="http://127.0.0.1:9", status=None, error="cannot connect", clock_ms=None)
+    (check,) = check_running(own, start="headrace network start regulator")
+    assert (check.state, check.advice) == ("problem", "start it: headrace network start regulator")
+    (check,) = check_running(own)
+    assert check.state == "unknown"
+
+
+def test_doctor_of_a_stopped_node(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    async def examine(folder: Path, _peers: object, _tell: object, *, start: str) -> Examination:
+        own = Asked(url="http://127.0.0.1:9", status=None, error="cannot connect", clock_ms=None)
+        checks = tuple(check_running(own, start=start))
+        return Examination(node={"folder": str(folder)}, running=False, checks=checks, difference=None, advice=())
+
+    monkeypatch.setattr("chain.cli.examination.examine_folder", examine)
+    assert main(["doctor", "--node", "regulator"]) == 1
+    text = capsys.readouterr().out
+    assert "network start regulator" in text and text.endswith("problems found\n")
+    assert main(["doctor", "--node", "regulator", "--offline"]) == 0
+    assert capsys.readouterr().out.endswith("healthy on disk; not running\n")
+    assert main(["doctor", "somewhere"]) == 0
+    assert capsys.readouterr().out.endswith("healthy on disk; not running\n")
+    assert main(["doctor", "--url", "http://127.0.0.1:9", "--offline"]) == 2
+
+
 def test_debug_lets_the_traceback_through(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="holds no network"):
         main(["--debug", "network", "status", "--network", str(tmp_path)])
@@ -308,6 +354,23 @@ def test_members_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["members", "changes"]) == 0
     assert "no change is open" in capsys.readouterr().out
     assert "not certain" in _fails(capsys, "members", "list", "--height", "1000000")
+
+
+def test_a_change_shows_whom_it_is_about() -> None:
+    change = {
+        "number": 1, "kind": "remove", "name": "b", "id": "0xb", "weight": 0, "endpoint": "", "approvals": ["0xa"],
+        "approved_weight": 1, "quorum_weight": 3,
+    }  # fmt: skip
+    members = [{"id": "0xa", "name": "a", "endpoint": "h:1"}, {"id": "0xb", "name": "b", "endpoint": "h:2"}]
+    _, line = _change_lines({"changes": [change], "validators": members, "observers": []})
+    assert line.split() == ["1", "remove", "b", "0xb", "h:2", "-", "1", "3", "a"]
+
+
+def test_a_rotation_that_is_resumed_knows_from_when_it_holds() -> None:
+    scheduled = {"from_height": 900, "validators": [{"id": "0xb"}, {"id": "0xc"}]}
+    members = {"from_height": 700, "validators": [{"id": "0xa"}, {"id": "0xb"}], "scheduled": scheduled}
+    assert [_holds_from(members, who) for who in ("0xa", "0xb", "0xc", "0xd")] == [700, 700, 900, None]
+    assert _holds_from({**members, "scheduled": None}, "0xc") is None
 
 
 def test_wrong_names_of_members_are_told(capsys: pytest.CaptureFixture[str], folder: Path) -> None:

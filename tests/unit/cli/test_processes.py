@@ -15,14 +15,15 @@ import psutil
 import pytest
 
 from chain.cli.network import run_in_foreground
-from chain.cli.processes import NetworkProcesses, NodeExited, ProcessError
+from chain.cli.processes import NetworkProcesses, NodeExited, ProcessError, claimed_pid, data_holder
 from chain.node.consortium import NetworkInfo, NodeInfo, create_network
+from chain.store.lock import FolderLock
 
 pytestmark = pytest.mark.slow
 
-# Serves /health/ready as a node does. argv: port, how to behave.
+# Serves /health/ready and holds its data folder as a node does. argv: port, how to behave, data folder.
 STAND_IN = """
-import http.server, os, signal, subprocess, sys
+import http.server, os, pathlib, signal, subprocess, sys
 behaviour = sys.argv[2]
 if behaviour == "exits":
     print("the database is damaged")
@@ -34,6 +35,11 @@ else:
 if behaviour == "parent":
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     print("child", child.pid, flush=True)
+if behaviour != "holds nothing":
+    data = pathlib.Path(sys.argv[3])
+    data.mkdir(exist_ok=True)
+    lock = (data / "lock").open("w")
+    print(os.getpid(), file=lock, flush=True)
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(503 if behaviour == "never" else 200)
@@ -52,7 +58,7 @@ def network(tmp_path: Path) -> NetworkInfo:
 def _processes(network: NetworkInfo, behaviours: dict[str, str] | None = None) -> NetworkProcesses:
     def command(node: NodeInfo) -> list[str]:
         behaviour = (behaviours or {}).get(node.name, "good")
-        return [sys.executable, "-c", STAND_IN, str(node.rpc_port), behaviour]
+        return [sys.executable, "-c", STAND_IN, str(node.rpc_port), behaviour, str(node.folder / "data")]
 
     return NetworkProcesses(network, command=command)
 
@@ -150,6 +156,65 @@ def test_a_stranger_with_the_same_id_is_left_alone(network: NetworkInfo) -> None
         processes = _processes(network)
         assert processes.running("regulator") is None
         assert await processes.stop(["regulator"]) == {}  # we are still here
+
+    asyncio.run(scenario())
+
+
+def test_who_holds_a_data_folder(network: NetworkInfo) -> None:
+    folder = network.node("regulator").folder
+    assert data_holder(folder) is None
+    lock = FolderLock(folder / "data")
+    assert data_holder(folder) == os.getpid()
+    lock.release()
+    assert data_holder(folder) is None, "the file still names us"
+    for content in ("", "-1", "not a number", str(os.getppid())):
+        lock.path.write_text(content, encoding="ascii")
+        assert data_holder(folder) is None
+
+
+def test_a_node_that_was_started_otherwise_keeps_its_pid_file(network: NetworkInfo) -> None:
+    """A second `node run` on one folder must not hide the node that runs from `network stop`."""
+
+    async def scenario() -> None:
+        async with _running(_processes(network)) as processes:
+            node = network.node("regulator")
+            known = processes.start("regulator")
+            await processes.wait_ready(["regulator"])
+            with claimed_pid(node.config_path):
+                assert processes.running("regulator") == known
+            (node.folder / "data/lock").rename(node.folder / "data/other")  # as if both started at once
+            with claimed_pid(node.config_path):
+                assert processes.running("regulator") != known
+            assert processes.running("regulator") == known
+            (node.folder / "data/other").rename(node.folder / "data/lock")
+
+    asyncio.run(scenario())
+
+
+def test_an_orphan_is_named_and_never_taken_for_the_node(network: NetworkInfo) -> None:
+    async def scenario() -> None:
+        async with _running(_processes(network)) as processes:
+            node = network.node("regulator")
+            orphan = processes.start("regulator")
+            await processes.wait_ready(["regulator"])
+            record = (node.folder / "node.pid").rename(node.folder / "record")
+            try:
+                named = f"process {orphan.pid}.*holds its data folder.*kill {orphan.pid}"
+                with pytest.raises(ProcessError, match=named):
+                    await _processes(network).start_all(["regulator"])
+                with pytest.raises(ProcessError, match=f"process {orphan.pid}"):
+                    await _processes(network).wait_ready(["regulator"])
+            finally:
+                record.rename(node.folder / "node.pid")  # so that it is ended
+
+    asyncio.run(scenario())
+
+
+def test_an_answer_of_a_process_that_holds_no_data_folder_is_not_ready(network: NetworkInfo) -> None:
+    async def scenario() -> None:
+        async with _running(_processes(network, {"regulator": "holds nothing"})) as processes:
+            with pytest.raises(ProcessError, match="not ready after 1500 ms: regulator"):
+                await processes.start_all(["regulator"], timeout_ms=1_500)
 
     asyncio.run(scenario())
 

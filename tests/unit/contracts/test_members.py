@@ -277,6 +277,23 @@ def test_a_key_is_rotated_by_the_old_one(four: Consortium) -> None:
     assert four.done(4, "rotate_key", four.keys[5].public_key, four.possession(5, replaces=four.id(4)))
 
 
+@pytest.mark.parametrize(("method", "more", "left"), [("propose_remove", (), None), ("propose_weight", (2,), 2)])
+def test_nobody_escapes_a_change_by_rotating(method: str, more: tuple[int, ...], left: int | None) -> None:
+    five = Consortium(1, 1, 1, 1, 1)
+    number = five.done(0, method, five.id(4), *more)
+    other = five.done(0, "propose_remove", five.id(3))
+    five.done(1, "approve", number)
+    five.done(2, "approve", number)
+    five.done(4, "rotate_key", five.keys[5].public_key, five.possession(5, replaces=five.id(4)))
+    assert five.read("change", number)[3] == five.keys[5].public_key
+    assert five.read("change", other)[3] == five.keys[3].public_key
+    five.pass_window()
+    assert five.done(3, "approve", number)
+    five.pass_window()
+    assert five.id(4) not in five.weights
+    assert five.weights.get(five.id(5)) == left
+
+
 def test_changes_are_withdrawn_by_their_proposer(four: Consortium) -> None:
     four.propose_add(0, 4)
     assert four.refused(1, "withdraw", 1) == "not_the_proposer"
