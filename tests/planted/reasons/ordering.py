@@ -1,4 +1,4 @@
-"""Why a mutation that survives is harmless or equivalent, by (file, function, what was changed)."""
+"""Of ordering: votes, journal of votes, slots, checkpoints, view changes."""
 
 from __future__ import annotations
 
