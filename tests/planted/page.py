@@ -40,7 +40,7 @@ def score_page(counts: Mapping[str, int], rows: Sequence[Row]) -> str:
     parts.append("may be equivalent, harmless, or want a test.\n\n| in | change | of | reason |\n|---|---|---|---|\n")
     for row in left:
         what, text = (part.replace("|", "\\|") for part in (row.what, row.text))
-        reason = REASONS.get((row.file, row.function, row.what), "")
+        reason = REASONS.get((row.file, row.function, row.what, row.text), "")
         parts.append(f"| `{row.file}` `{row.function}` | {what} | `{text}` | {reason} |\n")
     return "".join(parts)
 

@@ -1,4 +1,4 @@
-"""Why a mutation that survives is harmless or equivalent, by (file, function, what was changed)."""
+"""Why a mutation that survives is harmless or equivalent, by (file, function, what was changed, the condition)."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from typing import Final
 
 from tests.planted.reasons import ordering, replica, sync
 
-REASONS: Final[dict[tuple[str, str, str], str]] = {**ordering.REASONS, **replica.REASONS, **sync.REASONS}
+REASONS: Final[dict[tuple[str, str, str, str], str]] = {**ordering.REASONS, **replica.REASONS, **sync.REASONS}

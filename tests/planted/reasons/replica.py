@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from typing import Final
 
-REASONS: Final[dict[tuple[str, str, str], str]] = {}
+REASONS: Final[dict[tuple[str, str, str, str], str]] = {}
