@@ -101,7 +101,7 @@ class Checkpoints:
         self._assemble(height)
         end = self._epoch.end
         self._epoch.on_executed(height)
-        for certain in [at for at in sorted(self._tallies) if end < at <= self._epoch.end]:
+        for certain in [at for at in sorted(self._tallies) if at > end]:  # as far as they are certain now
             self._assemble(certain)
 
     def cut(self, boundary: Height) -> None:

@@ -144,7 +144,7 @@ class Ordering:
     def next_height(self) -> Height:
         """Where the leader's next fresh proposal belongs: above all it proposed, and all that others say it did."""
         taken = max((height for height, slot in self._slots.items() if slot.is_in_flight), default=self.low)
-        return Height(max(self.plan.first_fresh, self.low + 1, taken + 1))
+        return Height(max(self.plan.first_fresh, taken + 1))
 
     def knows_reproposals(self) -> bool:
         """The contents of all that the new view proposed again are here, so no transaction can be packed twice."""
@@ -154,16 +154,17 @@ class Ordering:
                 return False
         return True
 
-    def timestamp_due(self, now: Instant) -> Instant | None:
-        """When the earliest proposal that lies too far ahead of our clock may be judged again."""
+    def timestamp_due(self) -> Instant | None:
+        """When the earliest proposal that lies too far ahead of our clock may be judged again; that may be past, as
+        only the timer asks for the judgement.
+        """
         end = self.window_end
         waiting = [
             slot.proposal.timestamp_ms - self._drift_ms_max
             for height, slot in self._slots.items()
-            if height <= end and slot.fresh and slot.contents is Contents.WAITING and slot.proposal is not None
+            if height <= end and slot.contents is Contents.WAITING and slot.proposal is not None
         ]
-        ahead = [at for at in waiting if at > now]
-        return Instant(min(ahead)) if ahead and self.is_active else None
+        return Instant(min(waiting)) if waiting and self.is_active else None
 
     # --- messages ---
 
@@ -267,10 +268,10 @@ class Ordering:
             return
         if digest in slot.durable:
             slot.contents = Contents.DURABLE
-        elif slot.fresh and slot.proposal is not None:
+        elif slot.proposal is not None:  # the leader's, or a gap, which has timestamp 0
             if slot.proposal.timestamp_ms > now + self._drift_ms_max:
                 return
-            if not slot.proposal.hashes:  # on the way to a boundary: there are no bodies to get
+            if not slot.proposal.hashes:  # a gap, or on the way to a boundary: there are no bodies to get
                 self._keep_proposal(slot, digest, slot.proposal, out)
                 slot.contents = Contents.DURABLE
             else:
@@ -281,9 +282,6 @@ class Ordering:
                         height=slot.height, digest=digest, proposal=slot.proposal, fresh=True, sources=sources
                     )
                 )
-        elif slot.proposal is not None:  # a gap: there are no bodies to get
-            self._keep_proposal(slot, digest, slot.proposal, out)
-            slot.contents = Contents.DURABLE
         else:
             slot.contents = Contents.OBTAINING
             self._seek(slot, digest, self.plan.reproposals[slot.height].sources, out)

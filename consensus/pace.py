@@ -106,12 +106,12 @@ class Pace:
         return max(1, min(delay_ms, since + OVERDUE_PATIENCE * self.view_delay.current_ms - now))
 
     def _keep_timestamp(self, now: Instant, out: list[Effect]) -> None:
-        due = self._ordering.timestamp_due(now)
+        due = self._ordering.timestamp_due()
         if due is None:
             self.timers.disarm(Timer.TIMESTAMP, out)
         elif due < (self.timers.deadline(Timer.TIMESTAMP) or due + 1):
             # Bounded, because a peer chose the timestamp: the timer only asks for another look.
-            delay_ms = min(due - now, self._config.view_timeout_ms_max)
+            delay_ms = max(0, min(due - now, self._config.view_timeout_ms_max))
             self.timers.arm(Timer.TIMESTAMP, now=now, delay_ms=delay_ms, out=out)
 
     def _view_patience(self) -> int:

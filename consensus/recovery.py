@@ -77,7 +77,15 @@ def records_above(journal: Sequence[JournalRecord], boundary: Height) -> tuple[J
 
 
 def _is_of(record: JournalRecord, epoch: Epoch) -> bool:
-    """It was written in this epoch; its heights were certain then, even where they are not yet again."""
+    """It was written in this epoch; its heights were certain then, even where they are not yet again.
+
+    Where the last blocks were lost with those that say where their epoch ended, that one's validators may have been
+    counted above its end: such a certificate has no quorum of this epoch's.
+    """
+    if isinstance(record, CertificateRecord) and not epoch.validators.is_quorum(
+        ValidatorId(entry.validator) for entry in record.certificate.signatures
+    ):
+        return False
     return all(epoch.base < height <= epoch.limit(height) for height in _epoch_heights(record))
 
 

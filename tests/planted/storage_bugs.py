@@ -8,6 +8,7 @@ from tests.planted.bug import Bug
 
 JOURNAL_PY: Final = "chain/store/journal.py"
 BLOCKS: Final = "chain/store/blocks.py"
+INDEXING: Final = "chain/store/indexing.py"
 STATE: Final = "chain/store/state.py"
 FOLDER: Final = "chain/store/folder.py"
 ENVIRONMENT: Final = "chain/store/environment.py"
@@ -18,8 +19,8 @@ JOURNAL: Final = (
         "the journal is not synced",
         "durable on return",
         ENVIRONMENT,
-        "readonly=self.readonly, metasync=True, sync=True,",
-        "readonly=self.readonly, metasync=False, sync=self.kind != 'journal',",
+        "metasync=synced,\n                sync=synced,",
+        "metasync=False,\n                sync=synced and self.kind != 'journal',",
         "tests/unit/store/test_journal.py::test_every_write_waits_for_the_disk",
     ),
     Bug(
@@ -155,26 +156,87 @@ STORES: Final = (
         "tests/planted/test_storage_gaps.py::test_a_certificate_of_the_same_height_for_another_header_is_not_stored",
     ),
     Bug(
-        "a transaction may be executed twice",
+        "a transaction may be executed twice in a run of blocks",
         "a transaction already executed is executed no more",
-        BLOCKS,
-        "        if added != len(locations):\n",
-        "        if added > len(locations):\n",
-        "tests/unit/store/test_blocks.py::test_a_transaction_executed_twice_is_refused",
+        INDEXING,
+        "            len(entries.locations) != count\n",
+        "            len(entries.locations) > count\n",
+        "tests/unit/store/test_indexing.py::test_a_transaction_executed_twice_is_found_wherever_the_first_one_is_indexed[True-limits0]",
+    ),
+    Bug(
+        "a transaction may be executed twice while the first one is indexed in memory",
+        "a transaction already executed is executed no more",
+        INDEXING,
+        "            or not known.keys().isdisjoint(entries.locations)\n",
+        "            or not known.keys().isdisjoint(())\n",
+        "tests/unit/store/test_indexing.py::test_a_transaction_executed_twice_is_found_wherever_the_first_one_is_indexed[False-limits0]",
+    ),
+    Bug(
+        "a transaction may be executed twice once the first one is indexed on disk",
+        "a transaction already executed is executed no more",
+        INDEXING,
+        "            or any(self._stored_locations(list(entries.locations)))\n",
+        "            or any(self._stored_locations([]))\n",
+        "tests/unit/store/test_indexing.py::test_a_transaction_executed_twice_is_found_wherever_the_first_one_is_indexed[False-limits1]",
+    ),
+    Bug(
+        "a shortened hash is believed",
+        "an entry is believed once the block that it names has been asked",
+        INDEXING,
+        "            if executed is not None and executed[first : first + DIGEST_BYTES] == wanted:\n",
+        "            if executed is not None and wanted:\n",
+        "tests/unit/store/test_indexing.py::test_transactions_whose_hashes_begin_alike_are_told_apart",
+    ),
+    Bug(
+        "a shortened digest of a state key is believed",
+        "an entry is believed once the block that it names has been asked",
+        INDEXING,
+        "            if writes and any(written == key for written, _ in unpack_writes(writes)):\n",
+        "            if writes:\n",
+        "tests/unit/store/test_indexing.py::test_a_height_that_wrote_another_key_of_the_same_digest_is_not_named",
+    ),
+    Bug(
+        "the first block above the indexed height is not derived",
+        "what is not on disk of the index is derived from the blocks",
+        INDEXING,
+        "        for height in range(max(self.height + 1, base), tip + 1):\n",
+        "        for height in range(max(self.height + 2, base), tip + 1):\n",
+        "tests/unit/store/test_indexing.py::test_what_is_in_memory_and_what_is_on_disk_answer_alike[2]",
+    ),
+    Bug(
+        "the index goes to disk without its height",
+        "the indexed height is written with the index",
+        INDEXING,
+        "        txn.put(_INDEXED_KEY, height_key(height), db=self._env.database(META))\n",
+        "",
+        "tests/unit/store/test_indexing.py::test_opening_again_and_again_counts_nothing_twice",
+    ),
+    Bug(
+        "the last run of blocks goes to disk without its index",
+        "the indexed height is written with the index of all blocks up to it",
+        INDEXING,
+        "        everything.add(entries)\n",
+        "",
+        "tests/unit/store/test_indexing.py::test_what_is_in_memory_and_what_is_on_disk_answer_alike[1]",
+    ),
+    Bug(
+        "of the runs that are merged one is lost",
+        "runs are merged, nothing of them is lost",
+        "chain/store/runs.py",
+        "zip(*parts, strict=True)",
+        "zip(*parts[1:], strict=True)",
+        "tests/unit/store/test_indexing.py::test_runs_find_all_that_was_added_and_nothing_else",
     ),
     Bug(
         "of a run of blocks one transaction each is made",
         "all or nothing, for one block or a run of them",
         BLOCKS,
-        "            self._put(txn, headers, blocks, locations, events, history)\n"
-        "            if adopted",
-        "            self._put(txn, headers, blocks, [], events, history)\n"
-        "        with self._env.write() as txn:\n"
-        "            added = txn.cursor(self._env.database(_TRANSACTIONS)).putmulti(locations, overwrite=False)[1]\n"
-        "            if added != len(locations):\n"
-        "                raise InvariantError('executed before')\n"
-        "            if adopted",
-        "tests/unit/store/test_blocks.py::test_a_transaction_executed_twice_is_refused",
+        "        with self._env.write() as txn:\n            self._put(txn, headers, blocks)\n",
+        "        for at in range(len(blocks)):\n"
+        "            with self._env.write() as txn:\n"
+        "                self._put(txn, headers[at : at + 1], blocks[at : at + 1])\n"
+        "        with self._env.write() as txn:\n",
+        "tests/unit/store/test_indexing.py::test_a_run_of_blocks_that_finds_no_room_leaves_nothing",
     ),
     Bug(
         "of a certified block only the state is written",

@@ -189,8 +189,8 @@ BUGS: Final[tuple[Bug, ...]] = (
             ),
             (
                 ORDERING,
-                "return Height(max(self.plan.first_fresh, self.low + 1, taken + 1))",
-                "return Height(max(self.low + 1, taken + 1))",
+                "return Height(max(self.plan.first_fresh, taken + 1))",
+                "return Height(taken + 1)",
             ),
             (
                 ORDERING,
