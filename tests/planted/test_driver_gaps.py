@@ -31,7 +31,8 @@ from chain.sync.wire import (
 )
 from chain.types import DIGEST_BYTES, MESSAGE_BYTES_MAX, Digest, Height, Instant, ValidatorId
 from consensus import encode_signed
-from consensus.events import MessageReceived, Timer
+from consensus.effects import CancelTimer
+from consensus.events import MessageReceived, Timer, TimerFired
 from consensus.messages import Message, MessageType, Prepare, Signed, ViewChange
 from tests.unit.pipeline.test_order import KEYS, World
 from tests.unit.pool.transactions import CHAIN_ID, make_transaction
@@ -58,15 +59,28 @@ def test_a_round_hears_one_sender_after_the_other() -> None:
 
 
 def test_a_timer_set_anew_takes_the_place_of_the_last_one() -> None:
-    stage = World().stage
+    """An alarm may ring too early for a timer that was armed again or cancelled since, and then it is not heard."""
+    world = World([])
+    stage, fired = world.stage, TimerFired(timer=Timer.VIEW)
 
     async def go() -> None:
         stage._set_timer(Timer.VIEW, Instant(1_000_000))
-        first = stage._timers[Timer.VIEW]
-        stage._set_timer(Timer.VIEW, Instant(2_000_000))
+        first = stage._alarms[Timer.VIEW]
+        stage._set_timer(Timer.VIEW, Instant(900_000))
         assert first.cancelled()
-        assert not stage._timers[Timer.VIEW].cancelled()
-        stage.stop()
+        stage._set_timer(Timer.VIEW, Instant(2_000_000))
+        stage._ring(Timer.VIEW)
+        assert stage._alarms[Timer.VIEW].when() == stage._due[Timer.VIEW]
+        stage._perform(CancelTimer(timer=Timer.VIEW))
+        stage._ring(Timer.VIEW)
+        assert not stage._alarms
+        assert fired not in world.replica.events
+        stage._set_timer(Timer.VIEW, Instant(0))
+        async with asyncio.timeout(10):
+            while fired not in world.replica.events:
+                await asyncio.sleep(0)
+        assert not stage._alarms
+        assert not stage._due
 
     asyncio.run(go())
 

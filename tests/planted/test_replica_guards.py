@@ -71,7 +71,7 @@ def test_a_replica_knows_from_the_start_of_which_blocks_others_have_spoken() -> 
 def test_what_the_pool_keeps_reserved_is_told_height_by_height() -> None:
     solo = Solo(CHAIN)
     first, third = CHAIN.proposal(1, "a"), CHAIN.proposal(3, "c")
-    assert solo.replica.standing == ()
+    assert not solo.replica.standing
     solo.propose(third)
     solo.commit(CHAIN.proposal(2, "b"), 0, 2)  # not proposed here
     solo.propose(first)

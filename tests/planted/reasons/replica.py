@@ -17,8 +17,8 @@ REASONS: Final[dict[tuple[str, str, str, str], str]] = {
         "_Examination._certifiers",
         "operand 1 of `and` is dropped: `previous is not None`",
         "previous is not None and height == self._epoch.base",
-    ): "equivalent: only the first epoch has no set before it, its base is 0, and `certificate` refuses height 0 before "
-    "it looks at the set",
+    ): "equivalent: only the first epoch has no set before it, its base is 0, and `certificate` refuses height 0 "
+    "before it looks at the set",
     (
         "consensus/verification.py",
         "_Examination._certifiers",
@@ -32,8 +32,8 @@ REASONS: Final[dict[tuple[str, str, str, str], str]] = {
         "records_above",
         "`>` becomes `>=`",
         "max(_epoch_heights(record)) > boundary",
-    ): "equivalent: `_is_of` passes over records at the boundary, which is the base of every epoch they are kept for or "
-    "lies below it",
+    ): "equivalent: `_is_of` passes over records at the boundary, which is the base of every epoch they are kept for "
+    "or lies below it",
     (
         "consensus/recovery.py",
         "records_above",
@@ -58,14 +58,15 @@ REASONS: Final[dict[tuple[str, str, str, str], str]] = {
         "_restore_certificate",
         "`<=` becomes `<`",
         "slot.prepared.view <= certificate.view",
-    ): "equivalent: `Safety.commit` journals one prepared certificate a view and height, so no two have equal views",
+    ): "equivalent: `Safety.commit` journals one prepared certificate a view and height; only if a crash comes before "
+    "the vote it explains it is written a second time, and is the restored one again",
     (
         "consensus/recovery.py",
         "_restore_proposals",
         "`==` becomes `>=`",
         "record.view == view",
-    ): "equivalent: the record of a new view is written before any proposal of that view, so no proposal in a journal is "
-    "of a later view than its last new view",
+    ): "equivalent: the record of a new view is written before any proposal of that view, so no proposal in a journal "
+    "is of a later view than its last new view",
     (
         "consensus/recovery.py",
         "_restore_proposals",
@@ -85,15 +86,15 @@ REASONS: Final[dict[tuple[str, str, str, str], str]] = {
         "Succession.add_signer",
         "operand 2 of `or` is dropped: `self._signers[:1]`",
         "using or self._signers[:1]",
-    ): "equivalent: the core always speaks under one of the keys, and that one is never given up here, so `using` is not "
-    "empty",
+    ): "equivalent: the core always speaks under one of the keys, and that one is never given up here, so `using` is "
+    "not empty",
     (
         "consensus/succession.py",
         "Succession._succeed",
         "operand 3 of `or` is dropped: `self._inner.diverged is not None`",
         "block is None or self._stored < block[0].height or self._inner.diverged is not None",
-    ): "equivalent: a core that has diverged stores no block any more, and once the boundary's is certified all slots and "
-    "votes are gone that something could contradict",
+    ): "equivalent: a core that has diverged stores no block any more, and once the boundary's is certified all slots "
+    "and votes are gone that something could contradict",
     # --- replica ---
     (
         "consensus/replica.py",
