@@ -5,20 +5,19 @@ any clock starts; none of its transactions may fail.
 from __future__ import annotations
 
 import random
-from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import accumulate, islice
-from pathlib import Path
+from itertools import islice
 from types import MappingProxyType
 from typing import Final
 
 from bench.errors import BenchError
 from bench.execute.credit import credit_order
 from bench.execute.world import GAS_LIMIT_SETUP, Made, World
+from bench.workloads.draws import Zipf, uniform_pair
+from bench.workloads.sources import source
 from contracts.sources import load_source
 
-CONTRACTS: Final = Path(__file__).parent / "contracts"
 SENDERS: Final = 1_000
 GAS_LIMIT: Final = 200_000
 GAS_LIMIT_HEAVY: Final = 10_000_000
@@ -47,11 +46,6 @@ class Workload:
     title: str
     conflicts: str
     make: Make
-
-
-def source(name: str) -> str:
-    """The text of a workload's own contract."""
-    return (CONTRACTS / f"{name}.py").read_text(encoding="utf-8")
 
 
 def blocks_of(
@@ -100,11 +94,6 @@ def _bank(world: World) -> bytes:
     return bank
 
 
-def _uniform_pair(draw: random.Random) -> tuple[int, int]:
-    payer = draw.randrange(ACCOUNTS)
-    return payer, (payer + draw.randrange(1, ACCOUNTS)) % ACCOUNTS
-
-
 def _payment(world: World, draw: random.Random, bank: bytes, pair: tuple[int, int]) -> Made:
     return world.transaction(_sender(draw), bank, "send_payment", (*pair, 1), GAS_LIMIT)
 
@@ -112,31 +101,17 @@ def _payment(world: World, draw: random.Random, bank: bytes, pair: tuple[int, in
 def _smallbank_uniform(world: World, draw: random.Random, count: int) -> Iterator[Made]:
     bank = _bank(world)
     for _ in range(count):
-        yield _payment(world, draw, bank, _uniform_pair(draw))
+        yield _payment(world, draw, bank, uniform_pair(ACCOUNTS, draw))
 
 
 # --- contention ---
 
 
-def zipf_weights(items: int, exponent: float) -> list[float]:
-    """Cumulative weights of the ranks 1..items, rank r weighing r ** -exponent."""
-    return list(accumulate([rank**-exponent for rank in range(1, items + 1)]))
-
-
 def _zipf(world: World, draw: random.Random, count: int) -> Iterator[Made]:
     bank = _bank(world)
-    weights = zipf_weights(ACCOUNTS, ZIPF)
-    accounts = list(range(ACCOUNTS))
-    draw.shuffle(accounts)  # the popular ones are anywhere
-
-    def account() -> int:
-        return accounts[min(bisect_left(weights, draw.random() * weights[-1]), ACCOUNTS - 1)]
-
+    popular = Zipf(ACCOUNTS, ZIPF, draw)
     for _ in range(count):
-        payer = payee = account()
-        while payee == payer:
-            payee = account()
-        yield _payment(world, draw, bank, (payer, payee))
+        yield _payment(world, draw, bank, popular.pair(draw))
 
 
 def _hot_counter(contract: str) -> Make:
@@ -175,7 +150,7 @@ def _mixed(world: World, draw: random.Random, count: int) -> Iterator[Made]:
         if draw.randrange(HOT_SHARE) == 0:
             yield world.transaction(_sender(draw), counter, "hit", (1,), GAS_LIMIT)
         else:
-            yield _payment(world, draw, bank, _uniform_pair(draw))
+            yield _payment(world, draw, bank, uniform_pair(ACCOUNTS, draw))
 
 
 WORKLOADS: Final[Mapping[str, Workload]] = MappingProxyType(

@@ -7,20 +7,21 @@ made: they are checked before execution, by another part of the node, and are no
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from bench.errors import BenchError
+from bench.workloads.workload import Call, Deploy, Setup, Start
+from bench.workloads.workload import account as known_account
 from chain.codec import Value, decode, encode, pack
-from chain.crypto import PrivateKey, Scheme
+from chain.crypto import PrivateKey
 from chain.model.block import Receipt
 from chain.model.merkle import chain_state_root, root_of_hashes
 from chain.model.transaction import TransactionBody, join_transaction, transaction_hash
 from chain.store.state import StateReader, StateStore
 from contracts.runtime import Machine
 from contracts.runtime.machine import RULE_SETS
-from contracts.suite import Suite, resolve
 from contracts.system.contract import contract_address
 from contracts.system.registry import SYSTEM_ADDRESS
 from executor.outcome import ExecutionInput
@@ -40,6 +41,7 @@ START_MS: Final = 1_790_000_000_000  # block times: ten a second from here
 BLOCK_MS: Final = 100
 EXPIRY: Final = 10**6
 GAS_LIMIT_SETUP: Final = 100_000_000
+OPERATOR: Final = "admin"  # the account of whoever deploys
 SETUP_BLOCK: Final = 1_000  # transactions
 SIGNATURE: Final = bytes(64)
 _ACCEPTED: Final = frozenset({pack(None), pack("ok"), b""})
@@ -73,7 +75,6 @@ class World:
         self._base = BaseState(StateReader(folder))
         self._machine = Machine(CHAIN.rule_set)
         self._root = bytes(32)
-        self._keys: dict[str, PrivateKey] = {}
         self._nonce = 0
         self.transactions = 0  # of the set-up
 
@@ -118,22 +119,31 @@ class World:
         self._run([made], accepted=frozenset({pack(address)}))
         return address
 
-    def deploy_suite(self, suite: Suite, parties: dict[str, bytes], admin: str) -> dict[str, bytes]:
-        """A contract suite as it describes itself; addresses by contract name. `admin` is the account of every role."""
-        contracts: dict[str, bytes] = {}
-        for deployment in suite.deployments:
-            arguments = resolve(deployment.arguments, parties, contracts)
-            contracts[deployment.name] = self.deploy(
-                deployment.name, deployment.source_text(), *arguments, account=admin
+    def set_up(self, setup: Callable[[Start], Setup]) -> bytes:
+        """Run the set-up of a cluster's workload; where its calls go to.
+
+        Raises:
+            BenchError: a call of it failed.
+        """
+        steps = setup(Start(operator=self.address(OPERATOR), now_ms=START_MS))
+        answer: bytes | None = None
+        while True:
+            try:
+                step = steps.send(answer)
+            except StopIteration as ended:
+                return bytes(ended.value)
+            answer = None
+            if isinstance(step, Deploy):
+                answer = self.deploy(step.name, step.source, *step.arguments, account=OPERATOR)
+                continue
+            self.run(
+                self.transaction(call.signer or OPERATOR, call.target, call.method, call.arguments, call.gas_limit)
+                for call in step
             )
-        self.run(
-            self.transaction(
-                admin, contracts[call.contract], call.method, resolve(call.arguments, parties, contracts),
-                GAS_LIMIT_SETUP,
-            )
-            for call in suite.wiring
-        )  # fmt: skip
-        return contracts
+
+    def call(self, call: Call, target: bytes) -> Made:
+        """The transaction of a workload's call."""
+        return self.transaction(call.signer or OPERATOR, target, call.method, call.arguments, call.gas_limit)
 
     def run(self, transactions: Iterable[Made]) -> None:
         """Execute set-up transactions in this order.
@@ -155,11 +165,7 @@ class World:
         self._store.close()
 
     def _key(self, account: str) -> PrivateKey:
-        key = self._keys.get(account)
-        if key is None:
-            secret = hashlib.sha256(b"headrace benchmark account " + account.encode()).digest()
-            key = self._keys[account] = PrivateKey.from_secret(Scheme.ED25519, secret)
-        return key
+        return known_account(account)
 
     def _run(self, transactions: Sequence[Made], accepted: frozenset[bytes] = _ACCEPTED) -> None:
         height = self.height + 1

@@ -10,8 +10,9 @@ import pytest
 from bench.errors import BenchError
 from bench.execute import workloads
 from bench.execute.run import check_receipts
-from bench.execute.workloads import WORKLOADS, Workload, blocks_of, zipf_weights
+from bench.execute.workloads import WORKLOADS, Workload, blocks_of
 from bench.execute.world import CHAIN, Made, World, block_of
+from bench.workloads.draws import zipf_weights
 from chain.model.transaction import split_transaction, transaction_hash
 from chain.store.state import StateReader
 from contracts.runtime import Machine
