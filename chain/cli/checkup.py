@@ -234,8 +234,10 @@ def check_running(own: Asked, *, start: str = "") -> list[Check]:
     return checks
 
 
-def check_peers(peers: Sequence[Asked], *, height: int, chain_id: str) -> list[Check]:
-    """Each peer can be asked, is of this chain, and is about as far."""
+def check_peers(peers: Sequence[Asked], *, height: int, chain_id: str, alone: bool = False) -> list[Check]:
+    """Each peer can be asked, is of this chain, and is about as far. `alone`: the chain began with one validator."""
+    if not peers and alone:
+        return [ok("peers", "none: it is the only validator, and nobody else answers for the chain")]
     if not peers:
         return [unknown("peers", "none known: give --peer URL")]
     checks = []

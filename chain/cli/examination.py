@@ -105,7 +105,10 @@ async def examine_folder(folder: Path, peers: Sequence[str], tell: Tell, *, star
             guarded("state", lambda: check_state(stored)),
             _check_journal(stored.path),
             *check_running(own, start=start),
-            *check_peers(others, height=stored.blocks.height(), chain_id="0x" + chain_id(genesis).hex()),
+            *check_peers(
+                others, height=stored.blocks.height(), chain_id="0x" + chain_id(genesis).hex(),
+                alone=len(genesis.validators) == 1,
+            ),
             check_clock(own, others, drift_ms_max=genesis.parameters.timestamp_drift_ms_max),
         ]
         if report is not None and stale:
@@ -135,7 +138,10 @@ async def examine_url(url: str, peers: Sequence[str]) -> Examination:
         sides = [await _side(stack, other.url) for other in others if other.status is not None]
         checks = [
             *check_running(own),
-            *check_peers(others, height=int(own.status["certified_height"]), chain_id=str(own.status["chain_id"])),
+            *check_peers(
+                others, height=int(own.status["certified_height"]), chain_id=str(own.status["chain_id"]),
+                alone=len(genesis.validators) == 1,
+            ),
             check_clock(own, others, drift_ms_max=genesis.parameters.timestamp_drift_ms_max),
         ]
         validator = ValidatorId(bytes.fromhex(own.status["validator_id"][2:]))

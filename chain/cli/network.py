@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import signal
 import time
+import tomllib
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,7 +28,7 @@ from chain.cli.hints import command_hint
 from chain.cli.processes import READY_TIMEOUT_MS, NetworkProcesses, claimed_pid
 from chain.client import Client, NodesUnreachable, RpcFailed
 from chain.errors import ConfigError
-from chain.node.consortium import DEFAULT_NODES, NetworkInfo, NodeSpec, create_network
+from chain.node.consortium import DEFAULT_NODES, NetworkInfo, NodeSpec, create_network, some_nodes
 from chain.node.expansion import CARD_FILE, add_node, renew_certificate
 
 STATUS_TIMEOUT_MS: Final = 2_000
@@ -46,7 +47,14 @@ def init(
         list[str] | None,
         typer.Option(metavar="NAME:ORGANISATION:ROLE", help="A node; repeat it. Roles: bank, agency, regulator."),
     ] = None,
+    nodes: Annotated[
+        int | None, typer.Option(min=1, help="So many nodes with made-up names; 1 for development. [default: 4]")
+    ] = None,
     executors: Annotated[int, typer.Option(help="Executor processes of each node.")] = 1,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="TABLE.FIELD=VALUE", help="A field of every node.toml; repeat it."),
+    ] = None,
     host: Annotated[str, typer.Option(help="Address the nodes listen on.")] = "127.0.0.1",
     open_deployment: Annotated[
         bool, typer.Option("--open-deployment", help="Let every account deploy, not only regulators and the operator.")
@@ -59,13 +67,17 @@ def init(
     Examples:
       headrace network init
       headrace network init --network ./testnet --executors 2
+      headrace network init --nodes 1 --set consensus.block_interval_ms=100
       headrace network init --node a:"Bank A":bank --node b:"Bank B":bank \\
                             --node c:Bureau:agency --node r:Office:regulator
     """
-    specs = DEFAULT_NODES if not node else tuple(_spec(text) for text in node)
+    if node and nodes is not None:
+        raise ConfigError("--nodes and --node say the same in two ways, give one of them")
+    specs = tuple(_spec(text) for text in node) if node else some_nodes(len(DEFAULT_NODES) if nodes is None else nodes)
     info = create_network(
-        network_path(network), name=name, nodes=specs, host=host, executors=executors, open_deployment=open_deployment
-    )
+        network_path(network), name=name, nodes=specs, host=host, executors=executors, open_deployment=open_deployment,
+        overrides=dict(_setting(text) for text in settings or ()),
+    )  # fmt: skip
     document = {
         "network": str(info.path),
         "chain_id": info.chain_id,
@@ -115,7 +127,9 @@ def start(
             for running in (processes.running(item.name),)
         ],
     }
-    text = f"{len(processes.running_names())} nodes run; stop them with: {command_hint('network stop', info.path)}"
+    count = len(processes.running_names())
+    running_text = f"{count} nodes run; stop them" if count != 1 else "1 node runs; stop it"
+    text = f"{running_text} with: {command_hint('network stop', info.path)}"
     report(document, as_json=as_json, lines=lambda: [text])
 
 
@@ -313,6 +327,18 @@ def _spec(text: str) -> NodeSpec:
     if len(parts) != 3:
         raise ConfigError(f"node is {text!r}, must be NAME:ORGANISATION:ROLE")
     return NodeSpec(name=parts[0], organisation=parts[1], role=parts[2])
+
+
+def _setting(text: str) -> tuple[str, object]:
+    """TABLE.FIELD=VALUE, the value as in TOML; a word needs no quotes."""
+    name, separator, value = text.partition("=")
+    if not separator:
+        raise ConfigError(f"--set is {text!r}, must be TABLE.FIELD=VALUE")
+    try:
+        document: dict[str, object] = tomllib.loads(f"value = {value}")
+    except tomllib.TOMLDecodeError:
+        return name.strip(), value.strip()
+    return name.strip(), document["value"]
 
 
 def _status_lines(nodes: list[dict[str, Any]]) -> list[str]:

@@ -1,6 +1,7 @@
 """What may differ from node to node: `node.toml`. What must be equal everywhere is in genesis."""
 
 from chain.config.node import (
+    AblationConfig,
     ConsensusConfig,
     CryptoConfig,
     EndpointConfig,
@@ -15,11 +16,13 @@ from chain.config.node import (
     RpcConfig,
     dump_node_config,
     load_node_config,
+    override,
     parse_node_config,
     save_node_config,
 )
 
 __all__ = [
+    "AblationConfig",
     "ConsensusConfig",
     "CryptoConfig",
     "EndpointConfig",
@@ -34,6 +37,7 @@ __all__ = [
     "RpcConfig",
     "dump_node_config",
     "load_node_config",
+    "override",
     "parse_node_config",
     "save_node_config",
 ]

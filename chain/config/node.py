@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -126,8 +126,8 @@ class ConsensusConfig:
         default=500,
     )  # fmt: skip
     block_interval_ms: int = integer(
-        "longest wait of the leader for a fuller block while others are in flight", low=0, high=60_000,
-        unit="milliseconds", default=50,
+        "distance between two blocks of a busy leader, full ones apart; a calm one does not wait", low=0, high=60_000,
+        unit="milliseconds", default=150,
     )  # fmt: skip
 
 
@@ -139,6 +139,10 @@ class CryptoConfig:
     kernel: str = choice(
         "Ed25519 checks eight at a time, where the processor has AVX-512 IFMA", allowed=("auto", "never"),
         default="auto",
+    )  # fmt: skip
+    checker: str = choice(
+        "where signatures are checked: threads of the node, or as many processes of their own",
+        allowed=("threads", "process"), default="threads",
     )  # fmt: skip
 
 
@@ -160,6 +164,22 @@ class LogConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AblationConfig:
+    """Parts of the node switched off, to measure what each is worth. A node of a real network has none of this."""
+
+    pipeline: str = choice(
+        '"off": the next block is packed when the one before is stored, and nothing is executed before it is ordered',
+        allowed=("on", "off"), default="on",
+    )  # fmt: skip
+    fsync: bool = boolean(
+        "commits wait for the disk; false loses or damages the node's data when the machine crashes, and lets it "
+        "contradict its own votes afterwards (needs ablation.unsafe)",
+        default=True,
+    )
+    unsafe: bool = boolean("the operator knows that this node keeps no promise about its data", default=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeConfig:
     """All of node.toml. `folder` is where it lies."""
 
@@ -175,6 +195,12 @@ class NodeConfig:
     crypto: CryptoConfig = field(default_factory=CryptoConfig)
     sync: SyncConfig = field(default_factory=SyncConfig)
     log: LogConfig = field(default_factory=LogConfig)
+    ablation: AblationConfig = field(default_factory=AblationConfig)
+
+    @property
+    def is_pipelined(self) -> bool:
+        """The stages of the node work on different heights at the same time."""
+        return self.ablation.pipeline == "on"
 
     def path(self, name: str) -> Path:
         """The path of a field of `paths`, for example `config.path("tls_key")`."""
@@ -193,7 +219,10 @@ TABLES: Final[dict[str, type[Any]]] = {
     "crypto": CryptoConfig,
     "sync": SyncConfig,
     "log": LogConfig,
+    "ablation": AblationConfig,
 }
+OWN_TABLES: Final = ("node", "paths")  # of one node each: `override` leaves them alone, as it does host and port
+OWN_FIELDS: Final = ("host", "port")
 
 
 def parse_node_config(document: Mapping[str, Any], *, folder: Path) -> NodeConfig:
@@ -211,6 +240,26 @@ def parse_node_config(document: Mapping[str, Any], *, folder: Path) -> NodeConfi
         refuse("peers", entries, "a list of tables ([[peers]])")
     peers = tuple(read_table(PeerConfig, entry, f"peers[{at}]") for at, entry in enumerate(entries))
     config = NodeConfig(folder=folder, peers=peers, **tables)
+    _check_together(config)
+    return config
+
+
+def override(config: NodeConfig, overrides: Mapping[str, object]) -> NodeConfig:
+    """`config` with other values of the fields named TABLE.FIELD, for example {"consensus.block_interval_ms": 100}.
+
+    Raises:
+        ConfigError: no such field, one that every node has its own of, or a value out of range.
+    """
+    for name, value in overrides.items():
+        table, _, field_name = name.partition(".")
+        kind = TABLES.get(table)
+        known = () if kind is None or table in OWN_TABLES else tuple(item.name for item in fields(kind))
+        if field_name in OWN_FIELDS or field_name not in known:
+            choices = known or tuple(key for key in TABLES if key not in OWN_TABLES)
+            wanted = ", ".join(item for item in choices if item not in OWN_FIELDS)
+            refuse(name, value, f"absent: no such field of all nodes, known are {wanted}")
+        given = write_table(getattr(config, table)) | {field_name: value}
+        config = replace(config, **{table: read_table(TABLES[table], given, table)})
     _check_together(config)
     return config
 
@@ -267,6 +316,8 @@ def save_node_config(path: Path, config: NodeConfig) -> None:
 
 def _check_together(config: NodeConfig) -> None:
     consensus = config.consensus
+    if not (config.ablation.fsync or config.ablation.unsafe):
+        refuse("ablation.fsync", False, "true, or ablation.unsafe true as well: without it data is lost in a crash")
     if consensus.view_timeout_ms_max < consensus.view_timeout_ms:
         refuse(
             "consensus.view_timeout_ms_max",

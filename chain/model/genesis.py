@@ -10,7 +10,7 @@ from chain.codec import Record, encode, tagged_digest
 from chain.errors import ConfigError
 from chain.model.block import GENESIS_PARENT, Header
 from chain.model.transaction import TRANSACTION_BYTES_MAX
-from chain.model.validators import VALIDATORS_MAX, VALIDATORS_MIN, Validator, ValidatorSet
+from chain.model.validators import Validator, ValidatorSet, check_count
 from chain.types import MESSAGE_BYTES_MAX, ZERO_DIGEST, Digest
 
 SIGNER_BYTES: Final = 90  # of one signature in a certificate, with its validator id
@@ -119,8 +119,7 @@ def check_genesis(genesis: Genesis) -> None:
             f"snapshots) or {SNAPSHOT_INTERVAL_MIN}..{_RANGES['snapshot_interval'][1]}"
         )
     count = len(genesis.validators)
-    if not VALIDATORS_MIN <= count <= VALIDATORS_MAX:
-        raise ConfigError(f"genesis has {count} validators, must be {VALIDATORS_MIN}..{VALIDATORS_MAX}")
+    check_count(count, f"genesis has {count} validators")
     if genesis.parameters.transaction_gas_max > genesis.parameters.block_gas_max:
         raise ConfigError("genesis parameters.transaction_gas_max must not exceed parameters.block_gas_max")
     size = new_view_bytes(genesis.parameters.window, count)

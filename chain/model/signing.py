@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import Final
 
 from chain.codec import Value, encode, pack
 from chain.crypto import PrivateKey, Scheme, address_of, verify_batch
@@ -19,6 +21,9 @@ from chain.model.transaction import (
 )
 from chain.model.validators import validator_id
 from chain.types import NONCE_BYTES, SIGNATURE_BYTES
+
+ADDRESSES_MAX: Final = 16_384  # kept, some 4 MB: most senders send more than once
+_known_address_of = lru_cache(ADDRESSES_MAX)(address_of)
 
 SignatureItem = tuple[int, bytes, bytes, bytes]  # scheme, public key, message, signature: what `chain.crypto` checks
 
@@ -75,7 +80,7 @@ def decode_transaction(raw: bytes) -> Transaction:
     if len(signature) != SIGNATURE_BYTES:
         raise DecodeError(f"signature: {len(signature)} bytes, must be {SIGNATURE_BYTES}")
     try:
-        sender = address_of(body.scheme, body.public_key)
+        sender = _known_address_of(body.scheme, body.public_key)
     except BadInput as error:
         raise DecodeError(error.message) from None
     return Transaction(body=body, body_bytes=body_bytes, signature=signature, raw=raw, sender=sender)

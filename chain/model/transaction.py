@@ -6,9 +6,10 @@ never the signature, so nobody can make a second identity of one transaction by 
 
 from __future__ import annotations
 
+import hashlib
 from typing import Final
 
-from chain.codec import Record, decode, encode, tagged_digest
+from chain.codec import Record, decode, encode
 from chain.errors import DecodeError
 from chain.types import ADDRESS_BYTES, DIGEST_BYTES, NONCE_BYTES, Address, Digest, Height
 
@@ -16,6 +17,7 @@ TAG_TRANSACTION: Final = b"headrace/transaction/1"
 TRANSACTION_BYTES_MAX: Final = 256 * 1024
 METHOD_CHARS_MAX: Final = 64
 PUBLIC_KEY_BYTES_MAX: Final = 65
+_PREFIX: Final = bytes((len(TAG_TRANSACTION),)) + TAG_TRANSACTION  # as in `chain.codec.tagged_digest`
 
 
 class TransactionBody(Record, frozen=True, kw_only=True):
@@ -35,7 +37,7 @@ class TransactionBody(Record, frozen=True, kw_only=True):
 class Transaction:
     """A decoded transaction with its identity; built by `decode_transaction` or `sign_transaction` only."""
 
-    __slots__ = ("body", "body_bytes", "hash", "raw", "sender", "signature")
+    __slots__ = ("body", "body_bytes", "expiry", "hash", "raw", "sender", "signature")
 
     def __init__(self, *, body: TransactionBody, body_bytes: bytes, signature: bytes, raw: bytes, sender: Address):
         self.body = body
@@ -43,16 +45,13 @@ class Transaction:
         self.signature = signature
         self.raw = raw
         self.sender = sender
+        self.expiry = Height(body.expiry)
         self.hash: Digest = transaction_hash(body_bytes)
-
-    @property
-    def expiry(self) -> Height:
-        return Height(self.body.expiry)
 
 
 def transaction_hash(body_bytes: bytes) -> Digest:
     """The identity of a transaction and the message its signature covers."""
-    return tagged_digest(TAG_TRANSACTION, body_bytes)
+    return Digest(hashlib.sha256(_PREFIX + body_bytes).digest())
 
 
 def split_transaction(raw: bytes) -> tuple[bytes, bytes]:

@@ -11,8 +11,9 @@ from chain.types import ADDRESS_BYTES, Digest, Height, ValidatorId, View
 
 TAG_VALIDATOR_SET: Final = b"headrace/validator-set/1"
 TAG_VALIDATOR_ID: Final = b"headrace/validator-id/1"
-VALIDATORS_MIN: Final = 4
+VALIDATORS_MIN: Final = 4  # of a chain that tolerates a fault
 VALIDATORS_MAX: Final = 100
+VALIDATORS_ALONE: Final = 1  # of a chain for development: with 2 or 3 as well none may fail, and more can
 
 
 class Validator(Record, frozen=True, kw_only=True):
@@ -76,6 +77,12 @@ class ValidatorSet:
     def has_honest(self, validators: Iterable[ValidatorId]) -> bool:
         """More than F: at least one of them is honest."""
         return self.weight(validators) > self.tolerated_weight
+
+
+def check_count(count: int, said: str) -> None:
+    """Raises ConfigError: a chain cannot begin with so many validators; `said` is how the text of the error begins."""
+    if count != VALIDATORS_ALONE and not VALIDATORS_MIN <= count <= VALIDATORS_MAX:
+        raise ConfigError(f"{said}, must be {VALIDATORS_MIN}..{VALIDATORS_MAX}, or {VALIDATORS_ALONE} for development")
 
 
 class HasValidators(Protocol):

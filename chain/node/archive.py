@@ -19,6 +19,7 @@ from chain.pipeline.store import CertifiedBlock
 from chain.pool import Pool
 from chain.store import KEPT, JournalProposal, JournalStore, Store, StoredBlock, open_store
 from chain.store import JournalRecord as StoredRecord
+from chain.store.environment import unsynced
 from chain.sync.wire import FetchedBlock, ProposalBodies, SnapshotAnswer, TipAnswer
 from chain.types import Digest, Height
 from consensus.effects import (
@@ -33,8 +34,13 @@ from consensus.effects import (
 _records: msgspec.msgpack.Decoder[JournalRecord] = msgspec.msgpack.Decoder(JournalRecord)
 
 
-def open_node_store(path: Path, genesis: Genesis) -> Store:
-    """Raises StoreError or ConfigError: in use, damaged, or of another chain."""
+def open_node_store(path: Path, genesis: Genesis, *, synced: bool = True) -> Store:
+    """Without `synced` no commit waits for the disk: for measurements, when the machine crashes the folder is lost.
+
+    Raises:
+        StoreError, ConfigError: in use, damaged, or of another chain.
+    """
+    (unsynced.discard if synced else unsynced.add)(path)
     return open_store(path, genesis_header(genesis), snapshot_interval=genesis.parameters.snapshot_interval)
 
 

@@ -18,21 +18,21 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from chain.config import ExecutorConfig, GatewayConfig, IdentityConfig, NodeConfig, PeerConfig, RpcConfig
-from chain.config.node import ROLES, save_node_config
+from chain.config.node import ROLES, override, save_node_config
 from chain.crypto import PrivateKey, Scheme
 from chain.crypto.certificates import Credentials, certificate_sha256, create_authority, issue_node_certificate
 from chain.errors import BadInput, ConfigError
 from chain.model.genesis import ChainParameters, Genesis, chain_id, check_genesis
 from chain.model.genesis_json import dump_genesis, load_genesis
 from chain.model.signing import ValidatorKey
-from chain.model.validators import VALIDATORS_MAX, VALIDATORS_MIN, Validator
+from chain.model.validators import Validator, check_count
 from chain.types import Digest, ValidatorId
 
 FORMAT: Final = "headrace-network-1"
@@ -57,6 +57,12 @@ DEFAULT_NODES: Final = (
     NodeSpec(organisation="Delta Bank", role="bank", name="delta-bank"),
     NodeSpec(organisation="Pearl Credit", role="agency", name="pearl-credit"),
 )
+
+
+def some_nodes(count: int) -> tuple[NodeSpec, ...]:
+    """So many nodes with made-up names: those of the default network, then more banks."""
+    banks = (NodeSpec(organisation=f"Bank {at}", role="bank", name=f"bank-{at}") for at in range(5, count + 1))
+    return (*DEFAULT_NODES[:count], *banks)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,15 +127,18 @@ def create_network(
     ports: Sequence[tuple[int, int]] | None = None,
     link_delay_ms: int = 0,
     open_deployment: bool = False,
+    overrides: Mapping[str, object] | None = None,
     created_ms: int | None = None,
 ) -> NetworkInfo:
     """Make keys, certificates, genesis and a folder per node; the folder appears whole or not at all.
 
     `ports` are (rpc, gateway) pairs, one a node; without them free ports of this machine are taken. The regulators'
-    and the operator's accounts may deploy contracts, or everyone with `open_deployment`.
+    and the operator's accounts may deploy contracts, or everyone with `open_deployment`. `overrides` are fields of
+    every node.toml by TABLE.FIELD, for example {"consensus.block_interval_ms": 100}; they come after all else.
 
     Raises:
-        ConfigError: a name or number is out of range, or `path` exists and is not an empty folder.
+        ConfigError: a name or number is out of range, an override names no field, or `path` exists and is not an
+            empty folder.
     """
     _check_specs(nodes)
     path = path.absolute()
@@ -153,10 +162,10 @@ def create_network(
     infos = _node_infos(path, host, nodes, keys, pairs)
     network = NetworkInfo(path=path, name=name, chain_id=chain_id(genesis), nodes=infos)
     executor = ExecutorConfig(count=executors, mode=mode)
+    configs = [override(node_config(network, info, executor, link_delay_ms), overrides or {}) for info in infos]
     with appearing(path) as staging:
         _write_shared(staging, network, genesis, authority, accounts)
-        for info, key in zip(infos, keys, strict=True):
-            config = node_config(network, info, executor, link_delay_ms)
+        for info, config, key in zip(infos, configs, keys, strict=True):
             write_node(staging / "nodes" / info.name, config, genesis, authority, key)
     return network
 
@@ -253,8 +262,7 @@ def load_validator_key(path: Path) -> ValidatorKey:
 
 
 def _check_specs(nodes: Sequence[NodeSpec]) -> None:
-    if not VALIDATORS_MIN <= len(nodes) <= VALIDATORS_MAX:
-        raise ConfigError(f"nodes has {len(nodes)} entries, must have {VALIDATORS_MIN}..{VALIDATORS_MAX}")
+    check_count(len(nodes), f"nodes has {len(nodes)} entries")
     check_specs(nodes, taken=())
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import logging
 import signal
 import sys
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -16,9 +19,11 @@ import uvloop
 from chain.config import NodeConfig, load_node_config
 from chain.crypto import Verifier
 from chain.crypto.batches import checker_of
+from chain.crypto.verify_pool import VerifyPool
 from chain.errors import ConfigError, HeadraceError, InvariantError
-from chain.model.genesis import check_genesis
+from chain.model.genesis import Genesis, check_genesis
 from chain.model.genesis_json import load_genesis
+from chain.model.signing import ValidatorKey
 from chain.net import DuplicateValidatorError
 from chain.node.archive import load_journal, open_node_store
 from chain.node.members import load_keys
@@ -28,6 +33,7 @@ from chain.node.surroundings import Surroundings
 from chain.rpc.limits import RpcLimits
 from chain.rpc.server import RpcServer
 
+COLLECT_EVERY: Final = 50_000  # more objects made than freed; the node makes few cycles, and a look costs milliseconds
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
 EXIT_INVARIANT: Final = 3  # our bug, or a chain that must not go on: do not restart blindly
@@ -75,11 +81,36 @@ async def _run(config: NodeConfig) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, lambda: None)  # before there is a node: the files are read at its start
-    checker = checker_of(config.crypto.kernel)
-    log.info("signature_checks", by=checker.name, threads=config.crypto.threads)
-    around = Surroundings(verifier=partial(Verifier, check=checker.check))
+    if not config.is_pipelined or not config.ablation.fsync:
+        log.warning("ablation", pipeline=config.ablation.pipeline, fsync=config.ablation.fsync)
+    with _checking(config) as around:
+        return await _run_nodes(config, genesis, keys, stop, around)
+
+
+@contextlib.contextmanager
+def _checking(config: NodeConfig) -> Iterator[Surroundings]:
+    """Who checks signatures, as long as the process runs."""
+    count, kernel = config.crypto.threads, config.crypto.kernel
+    if config.crypto.checker == "process":
+        pool = VerifyPool(count, kernel)
+        log.info("signature_checks", by="processes", processes=count)
+        try:
+            yield Surroundings(verifier=partial(Verifier, check=pool.check), check_cpu_us=lambda: pool.cpu_us)
+        finally:
+            pool.close()
+        return
+    checker = checker_of(kernel)
+    log.info("signature_checks", by=checker.name, threads=count)
+    yield Surroundings(verifier=partial(Verifier, check=checker.check, batching=checker.batching))
+
+
+async def _run_nodes(
+    config: NodeConfig, genesis: Genesis, keys: Sequence[ValidatorKey], stop: asyncio.Event, around: Surroundings
+) -> int:
+    """A node, and another one each time that a chain was loaded as a snapshot."""
+    loop = asyncio.get_running_loop()
     while True:
-        store = open_node_store(config.path("data"), genesis)
+        store = open_node_store(config.path("data"), genesis, synced=config.ablation.fsync)
         node = Node(
             config=config, genesis=genesis, key=keys[0], next_key=keys[1] if len(keys) > 1 else None, store=store,
             records=load_journal(store), around=around,
@@ -103,6 +134,7 @@ async def _serve(node: Node, stop: asyncio.Event) -> int:
     try:
         await node.start()
         await server.start()
+        calm_collector()
         log.info(
             "node_started",
             node=config.node.name,
@@ -126,6 +158,14 @@ async def _serve(node: Node, stop: asyncio.Event) -> int:
             await node.stop()
     log.info("node_stopped", exit_code=code)
     return code
+
+
+def calm_collector() -> None:
+    """What is here now stays for the life of the process: the collector of cycles need not look at it again, and at the
+    rest less often. What is freed by counting references, nearly everything, does not wait for it."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECT_EVERY, 20, 100)
 
 
 def _report_failure(node: Node, error: BaseException) -> int:

@@ -112,6 +112,10 @@ class Services:
         others = [member for member in node.validators.members if member.id != node.validator_id]
         if lost := [member.name for member in others if member.id not in connected]:
             problems.append(f"{len(lost)} of {len(node.validators)} validators cannot be reached: {', '.join(lost)}")
+        if not node.config.ablation.fsync:
+            problems.append("ablation.fsync is false: if the machine crashes, throw this node's data away")
+        if not node.config.is_pipelined:
+            problems.append("ablation.pipeline is off: a node for measurements")
         if node.members.role in _OUTSIDE:
             problems.append(_OUTSIDE[node.members.role])
         expires = node.members.certificate_expires()
@@ -234,12 +238,13 @@ class Services:
 
     def _where(self, tx_hash: bytes) -> TransactionStatus:
         node, digest = self._node, Digest(tx_hash)
-        if (height := node.ordered.get(digest)) is not None:
+        if (height := node.ordered.height_of(digest)) is not None:
             return TransactionStatus(state=TransactionState.ORDERED, height=height)
+        if digest in node.pool:  # it leaves the pool when it is executed, before its block is stored
+            return TransactionStatus(state=TransactionState.PENDING)
         location = node.store.blocks.transaction_location(tx_hash)
         if location is None or location[0] > node.last_header.height:
-            state = TransactionState.PENDING if digest in node.pool else TransactionState.UNKNOWN
-            return TransactionStatus(state=state)
+            return TransactionStatus(state=TransactionState.UNKNOWN)
         return TransactionStatus(
             state=TransactionState.CERTIFIED,
             height=location[0],

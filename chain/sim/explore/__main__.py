@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Final
 
+from chain.sim.explore.bounds import Bounds
 from chain.sim.explore.liar import Manner
-from chain.sim.explore.search import Bounds, Result, Search
+from chain.sim.explore.search import Result, Search
 
 # Smallest first.
 PLANS: Final[dict[str, Bounds]] = {
@@ -44,18 +45,18 @@ def say(text: str) -> None:
 
 def row(name: str, result: Result) -> str:
     end = result.problem or ("exhausted" if result.exhausted else "not exhausted")
-    counts = f"{result.states:>9} states {result.transitions:>9} steps {result.replica_states:>7} states of a replica"
-    return f"{counts}  {result.seconds:>7.1f} s  {name}: {end}"
+    counts = f"{result.states:>9} states {result.transitions:>10} steps {result.replica_states:>7} states of a replica"
+    return f"{counts}  {result.seconds:>7.1f} s {result.memory_mb:>5} MB  {name}: {end}"
 
 
-def explore(names: Sequence[str], *, minutes: float, deep: bool, states_max: int | None) -> dict[str, Result]:
+def explore(names: Sequence[str], *, minutes: float, reduced: bool, states_max: int | None) -> dict[str, Result]:
     """The plans one after the other. What is not used of a plan's share of the time goes to those after it."""
     end = time.monotonic() + 60 * minutes
     results: dict[str, Result] = {}
     for at, name in enumerate(names):
         share = max(0.0, end - time.monotonic()) / (len(names) - at) / 60
         bounds = PLANS[name]
-        results[name] = Search(bounds, deep=deep, states_max=states_max).run(minutes=share)
+        results[name] = Search(bounds, reduced=reduced, states_max=states_max).run(minutes=share)
     return results
 
 
@@ -64,12 +65,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m chain.sim.explore", description=__doc__)
     parser.add_argument("--minutes", type=float, default=1.0, help="of wall time, for all plans together")
     parser.add_argument("--plan", action="append", choices=list(PLANS), help="only these; all of them by default")
-    parser.add_argument("--deep", action="store_true", help="depth first instead of breadth first")
-    parser.add_argument("--states", type=int, help="at most so many states a plan (about 150 bytes each)")
+    parser.add_argument("--unreduced", action="store_true", help="take every step from every state")
+    parser.add_argument("--states", type=int, help="at most some so many states a plan (of 8 bytes each)")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     options = parser.parse_args(argv)
     names = options.plan or list(PLANS)
-    results = explore(names, minutes=options.minutes, deep=options.deep, states_max=options.states)
+    results = explore(names, minutes=options.minutes, reduced=not options.unreduced, states_max=options.states)
     problems = {name: result.problem for name, result in results.items() if result.problem}
     if options.json:
         plans = {name: {**asdict(result), "bounds": _plain(result.bounds)} for name, result in results.items()}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable
-from itertools import combinations
 from typing import TypeVar
 
 from chain.model.block import Proposal, proposal_digest
@@ -41,7 +40,7 @@ class Liar:
         """`honest_first` is what the leader of view 0 proposes at height 1 if it is honest."""
         self._chain, self._mail, self._manner = chain, mail, manner
         self.validator = {Manner.SILENT: 3, Manner.LEADS_FIRST: 0, Manner.LEADS_NEXT: 1}[manner]
-        self._new_views: dict[frozenset[int], tuple[int, ...]] = {}
+        self._new_views: dict[frozenset[int], int] = {}
         self._own_change = self._sign(ViewChange(view=1, stable=None, prepared=()))
         self.always: tuple[int, ...] = tuple(
             mail.number(self._sign(message)) for message in self._menu(heights, honest_first)
@@ -77,15 +76,12 @@ class Liar:
         signature = signer.sign(subject(message).signing_bytes(self._chain.id))
         return Signed(sender=signer.validator_id, message=message, signature=signature)
 
-    def available(self, view_changes: frozenset[int]) -> tuple[int, ...]:
-        """The menu, once these view-changes have been said: the leader of view 1 may make new-views of any quorum."""
-        if self._manner is not Manner.LEADS_NEXT or len(view_changes) < 2:
-            return self.always
-        known = self._new_views.get(view_changes)
+    def new_view(self, one: int, other: int) -> int:
+        """As the leader of view 1: the new-view of these two view-changes and its own."""
+        pair = frozenset((one, other))
+        known = self._new_views.get(pair)
         if known is None:
-            known = self._new_views[view_changes] = self.always + tuple(
-                self._new_view(pair) for pair in combinations(sorted(view_changes), 2)
-            )
+            known = self._new_views[pair] = self._new_view(sorted(pair))
         return known
 
     def _new_view(self, numbers: Iterable[int]) -> int:

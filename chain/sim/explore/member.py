@@ -1,19 +1,19 @@
-"""One honest replica as a tree of what it may hear: each node is a state, reached by replaying what led to it."""
+"""One honest replica, driven step by step, and the messages that are said."""
 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from chain.errors import InvariantError, PeerFault
 from chain.model.block import Header, Proposal, header_hash, proposal_digest
 from chain.sim.checkers import Violation
 from chain.sim.explore.canonical import digest_of, substance
+from chain.sim.explore.copying import copy_of
 from chain.sim.keys import transaction_digest, verify_signature
 from chain.sim.twins.checks import Checks, History
 from chain.sim.twins.cluster import CONFIG, Chain, executed_on
-from chain.types import Instant
+from chain.types import Height, Instant
 from consensus import Replica, verify
 from consensus.effects import (
     Broadcast,
@@ -54,6 +54,11 @@ START_MS: Final = Instant(1_000_000)
 TIMEOUT: Final = -1  # the action that is no message: the view timer fires
 
 Action: TypeAlias = int  # the number of a message, or TIMEOUT
+# (view, whether it only waits for it, certified height, whether it leads the view), and of each height that it knows of
+# (accepted proposal, whether it has said its commit, whether a quorum's commits are here)
+Standing: TypeAlias = tuple[
+    tuple[int, bool, int, bool], tuple[tuple[int, tuple[bytes | None, bool, bool]], ...]
+]
 
 
 class Mail:
@@ -64,6 +69,7 @@ class Mail:
         self._numbers: dict[tuple[bytes, str, bytes], int] = {}
         self.events: list[MessageReceived] = []
         self.contents: dict[bytes, Proposal] = {}  # of every proposal ever made: bodies are at hand everywhere
+        self.places: dict[bytes, int] = {}  # of proposals, from 1, in the order in which they were ordered first
 
     def number(self, said: Verified[Message] | Signed[Message]) -> int:
         """Messages of one sender and one substance have one number; the first that came stands for them."""
@@ -85,47 +91,38 @@ class Mail:
             self.events.append(MessageReceived(message=verified))
         return known
 
+    def place(self, digest: bytes) -> int:
+        return self.places.setdefault(digest, len(self.places) + 1)
+
     def message(self, number: int) -> Message:
         return self.events[number].message.message
 
 
-@dataclass(slots=True, kw_only=True)
-class Node:
-    """A state of one replica, with what it has said so far and what it has taken of what the others said."""
+def is_void(message: Message, standing: Standing) -> bool:
+    """Now and for ever the replica does nothing with it.
 
-    parent: Node | None
-    action: Action
-    said: tuple[int, ...] = ()  # numbers of its broadcasts, in this order
-    taken: tuple[int, ...] = (0, 0, 0, 0)  # how many it has taken in, or lost, of each validator's broadcasts
-    lost: int = 0
-    can_time_out: bool = False
-    ordered: tuple[tuple[int, bytes], ...] = ()  # (height, proposal), ascending
-    fingerprint: bytes = b""
-    standing: tuple[int, bool, int] = (0, False, 0)  # its view, whether it only waits for it, its certified height
-    stale: dict[int, bool] = field(default_factory=dict)  # of messages: `is_stale`, looked up before
-    view_changes: frozenset[int] = frozenset()
-    next: dict[tuple[int, int], int] = field(default_factory=dict)  # (channel, message) -> node
-
-    def path(self) -> list[Action]:
-        node: Node | None = self
-        actions = []
-        while node is not None and node.parent is not None:
-            actions.append(node.action)
-            node = node.parent
-        return actions[::-1]
-
-
-def is_stale(message: Message, standing: tuple[int, bool, int]) -> bool:
-    """Of a view that this replica has left, or of a block it has: now and for ever it does nothing with it."""
-    own, changing, certified = standing
+    That is of a view it has left, or of a block it has; a prepare where it has said its commit, or for another proposal
+    than the one it has accepted in this view; a commit where a quorum has agreed; and, where it has asked for the next
+    view and does not lead it, a view-change.
+    """
+    own, changing, certified, leads = standing[0]
     match message:
         case PrePrepare(view=view):
             return view < own or message.proposal.height <= certified
         case Prepare(view=view, height=height) | Commit(view=view, height=height):
-            return view < own or height <= certified
+            if view < own or height <= certified:
+                return True
+            accepted, committed, agreed = dict(standing[1]).get(height, (None, False, False))
+            if view > own or changing:
+                return False
+            if isinstance(message, Commit):
+                return agreed
+            return committed or accepted not in (None, message.digest)
         case Checkpoint(height=height):
             return height <= certified
-        case ViewChange(view=view) | NewView(view=view):
+        case ViewChange(view=view):
+            return view < own or (view == own and not (changing and leads))
+        case NewView(view=view):
             return view < own or (view == own and not changing)
         case _:
             return False
@@ -159,6 +156,10 @@ class Life:
     @property
     def ordered(self) -> tuple[tuple[int, bytes], ...]:
         return tuple(sorted(self._checks.ordered.items()))
+
+    def copy(self) -> Life:
+        """The same replica at the same point, to go another way."""
+        return copy_of(self)
 
     def act(self, action: Action) -> None:
         """Raises Violation if a promise breaks."""
@@ -232,12 +233,24 @@ class Life:
         return header
 
     @property
-    def standing(self) -> tuple[int, bool, int]:
+    def place(self) -> tuple[int, bool, int]:
+        """Its view, whether it only waits for it, its certified height."""
         return self.replica.view, self.replica.is_changing, self.replica.certified_height
 
-    def fingerprint(self) -> bytes:
+    @property
+    def standing(self) -> Standing:
+        """What decides which messages mean nothing any more."""
+        slots = {}
+        for height in range(self.replica.certified_height + 1, self._heights + 1):
+            slot = self.replica._ordering.slot(Height(height))
+            if slot is not None:
+                slots[height] = (slot.accepted, slot.own_commit is not None, slot.commits.quorum() is not None)
+        leads = self.replica.leader == self.replica.id
+        return (*self.place, leads), tuple(sorted(slots.items()))
+
+    def fingerprint(self, *, plain: bool = False) -> bytes:
         self.replica.validate_state()
-        return digest_of(self.replica)
+        return digest_of(self.replica, plain=plain)
 
 
-__all__ = ["TIMEOUT", "Action", "Life", "Mail", "Node", "is_stale"]
+__all__ = ["TIMEOUT", "Action", "Life", "Mail", "Standing", "is_void"]

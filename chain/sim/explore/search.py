@@ -1,11 +1,11 @@
 """Every state that three honest replicas and a liar can reach within bounds, each visited once.
 
 A state is a triple of replica states: what a replica has said, what it has taken of what the others said, and its deep
-state are one node of `chain.sim.explore.member`, so what is on the way between them follows from the triple and is not
-kept. From each state each possible step is taken: one replica takes in the next message of one other replica, or loses
-it; hears something of the liar's menu; or times out.
+state are one number of `chain.sim.explore.automaton`, so what is on the way between them follows from the triple and
+is not kept. One step: a replica takes in the next message of one other replica, or loses it; hears something of the
+liar's menu; or times out.
 
-What makes it small, and why nothing is lost by it:
+What the plans leave out:
 
 - Contents, execution and the pool answer at once, within the step that asks. They concern one replica only; that they
   may also answer late is for the Twins generator.
@@ -13,53 +13,54 @@ What makes it small, and why nothing is lost by it:
   lost: `losses` bounds how many messages each replica may miss. What is never taken in counts as delayed, not as lost.
 - A broadcast is a message to each; who has not taken it in yet is in the triple. A message taken in twice changes
   nothing and is not tried. Statuses and retransmissions are not tried: they only repeat.
-- A replica's step depends on nothing but the replica, so its outcome is looked up, not played again, wherever the
-  others stand. Steps of different replicas commute, and so do most messages to one: all orders meet in the same
-  states, which are recognised by their digests.
-- A message that means nothing any more (of a view its receiver has left, of a block it has) is taken in at once and
-  alone: it does the same whenever it comes, which is nothing.
 - What the liar says is heard when it makes a replica speak, order something or change its view, not before. A vote that
   only waits to be counted may as well come directly after the message with which it would have counted: it is the same
   votes then, and the same words in the same order. Its lone vote is never more than F, so it moves nothing else.
-- All promises about one replica's words are checked when a node is made. Agreement is about two: it is checked for each
-  triple in which something new was ordered. What is ordered stays ordered, so no order of steps can hide it.
+
+What makes the rest small, and why nothing is lost by it (`reduced=False` and `plain=True` do without, and a test
+compares all that the replicas can say and order):
+
+- A replica's step depends on nothing but the replica, so the core takes it once; wherever the others stand, its outcome
+  is looked up. States that differ in nothing that can still matter are one (`chain.sim.explore.canonical`).
+- A message that means nothing any more (`member.is_void`) is taken in at once: it does the same whenever it comes,
+  which is nothing, and nothing that happens can make it mean something again.
+- A replica that has said its commits for all heights in the last view says nothing more. It takes in at once what is
+  next in line: the others notice nothing of it, and votes are counted alike in any order.
+- Steps of different replicas commute: none can undo what another may do. So, where nothing the others might still say
+  can give one replica another step than it has now, it is enough to let that replica step: a *persistent set*
+  (Godefroid, "Partial-Order Methods for the Verification of Concurrent Systems", 1996, chapter 4). That is so if a
+  message of each of the others is next in line for it, or its sender will never say anything again; and, where the liar
+  leads view 1, if no other view-change of an honest replica can come, of which it could make another new-view, or this
+  replica has entered the view. Each step uses up a message or changes a replica for good, so no execution is endless;
+  hence every execution has its like among those that are visited, in which each replica goes through the same states,
+  and ends in the same one.
+- All promises about one replica's words are checked when the core takes a step. Agreement is about two: it is checked
+  in every state visited. What is ordered stays ordered, so it shows at the end of an execution if not before.
 """
 
 from __future__ import annotations
 
+import resource
 import time
-from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
-from chain.sim.checkers import Violation
+import numpy as np
+
+from chain.sim.explore.automaton import CLOCK, FIRST, Array, Automaton, Broken
+from chain.sim.explore.bounds import NODES, WINDOW, Bounds
 from chain.sim.explore.liar import Liar, Manner
-from chain.sim.explore.member import TIMEOUT, Life, Mail, Node, is_stale
+from chain.sim.explore.member import Life, Mail
+from chain.sim.explore.space import Space
 from chain.sim.twins.cluster import chain_of
 from chain.sim.twins.story import text_of
-from consensus.events import Timer
-from consensus.messages import ViewChange
 
-NODES: Final = 4
-STATES_MAX: Final = 3_000_000  # some 600 MB
-ID_BITS: Final = 21  # of a node's number within its replica
-LOST: Final = 10  # added to a channel's number where its next message is lost
-LIAR: Final = 20  # the channel of the menu
-CLOCK: Final = 21  # the channel of the view timer
-NOTHING: Final = -1
-SKIP: Final = -2  # the action of a loss: the replica does not notice
+T = TypeVar("T")
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bounds:
-    """What is tried; two views in any case: each replica may leave view 0 once."""
-
-    manner: Manner
-    heights: int = 2  # proposed at most, all of them in flight at once
-    timeouts: bool = True  # else nobody leaves view 0 by himself
-    checkpoints: bool = False  # whether checkpoint votes travel
-    losses: int = 0  # messages that each replica may miss
-    flight_max: int = 99  # messages on their way between the honest; states with more are not gone on from
+STATES_MAX: Final = 250_000_000  # of 8 bytes each
+CHUNK: Final = 500_000  # states that are gone on from at a time
+MERGE: Final = 4_000_000  # states that are kept before doubles among them are dropped
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,236 +71,178 @@ class Result:
     states: int
     transitions: int
     replica_states: int
-    cut: int  # states with too much on its way
-    depth: int  # steps from the start
-    ordered: int  # different heights that some state has ordered
+    replica_steps: int  # played by the core
+    ordered: int  # different proposals that some state has ordered
     exhausted: bool
     problem: str
     story: tuple[str, ...]
     seconds: float
+    memory_mb: int  # at most, of the whole process so far
 
 
 class Search:
-    """Breadth first, so that a violation comes with a shortest story; or depth first."""
+    """By how many messages have been taken in, the fewest first; so nothing is visited twice."""
 
-    def __init__(self, bounds: Bounds, *, deep: bool = False, states_max: int | None = None) -> None:
-        self._bounds, self._deep, self._states_max = bounds, deep, states_max or STATES_MAX
-        self._window = 2
-        self._chain = chain_of(NODES, self._window)
-        self._mail = Mail(self._chain, window=self._window)
+    def __init__(
+        self, bounds: Bounds, *, reduced: bool = True, plain: bool = False, states_max: int | None = None
+    ) -> None:
+        """`reduced`: False to take every step from every state; `plain`: to tell more states of a replica apart."""
+        self._bounds, self._states_max = bounds, states_max or STATES_MAX
+        self._chain = chain_of(NODES, WINDOW)
+        self.mail = Mail(self._chain, window=WINDOW)
         first = Life(
-            self._chain, self._mail, validator=0, window=self._window, heights=bounds.heights, checkpoints=False
+            self._chain, self.mail, validator=0, window=WINDOW, heights=bounds.heights, checkpoints=False
         ).proposal(0, 1)
-        self._liar = Liar(
-            self._chain, self._mail, manner=bounds.manner, heights=bounds.heights, honest_first=first
+        liar = Liar(self._chain, self.mail, manner=bounds.manner, heights=bounds.heights, honest_first=first)
+        self._honest = tuple(at for at in range(NODES) if at != liar.validator)
+        self.automata = tuple(
+            Automaton(at, bounds=bounds, chain=self._chain, mail=self.mail, honest=self._honest, plain=plain)
+            for at in range(len(self._honest))
         )
-        self._honest = tuple(at for at in range(NODES) if at != self._liar.validator)
-        self._nodes: tuple[list[Node], ...] = ([], [], [])
-        self._ids: tuple[dict[object, int], ...] = ({}, {}, {})
-        self.transitions = 0
-
-    # --- replicas ---
-
-    def _life(self, at: int, node: Node | None) -> Life:
-        bounds = self._bounds
-        life = Life(
-            self._chain,
-            self._mail,
-            validator=self._honest[at],
-            window=self._window,
-            heights=bounds.heights,
-            checkpoints=bounds.checkpoints,
-        )
-        for action in [] if node is None else node.path():
-            if action != SKIP:
-                life.act(action)
-        return life
-
-    def _intern(self, at: int, node: Node, life: Life) -> int:
-        node.said = tuple(life.said)
-        node.ordered = life.ordered
-        node.standing = life.standing
-        node.fingerprint = life.fingerprint()
-        armed = Timer.VIEW in life.replica.armed_timers
-        node.can_time_out = self._bounds.timeouts and armed and life.replica.view == 0
-        key = (node.fingerprint, node.said, node.taken, node.lost, node.can_time_out)
-        known = self._ids[at].get(key)
-        if known is None:
-            known = self._ids[at][key] = len(self._nodes[at])
-            self._nodes[at].append(node)
-            node.view_changes = frozenset(
-                number for number in node.said if isinstance(self._mail.message(number), ViewChange)
-            )
-        return known
-
-    def _follow(self, at: int, node: Node, channel: int, number: int) -> int:
-        """The node after a step; NOTHING if the step may as well be taken later."""
-        known = node.next.get((channel, number))
-        if known is not None:
-            return known
-        child = Node(parent=node, action=number, lost=node.lost)
-        taken = list(node.taken)
-        if channel < LIAR:
-            taken[channel % LOST] += 1
-        if channel in range(LOST, LIAR):
-            child.action, child.lost = SKIP, node.lost + 1
-        child.taken = tuple(taken)
-        known = self._intern(at, child, self._life(at, child))
-        after = self._nodes[at][known]
-        moved = (after.said, after.ordered, after.standing) != (node.said, node.ordered, node.standing)
-        if after is node or (channel == LIAR and not moved):
-            known = NOTHING
-        node.next[channel, number] = known
-        return known
-
-    # --- states ---
+        self._space = Space(self.automata, bounds=bounds, liar=liar, reduced=reduced)
+        self._waiting: dict[int, list[Array]] = {}  # states reached and not gone on from, by messages taken in
+        self._visited: list[Array] = []  # states gone on from, those of one number of messages each, ascending
+        self._broken = ""
+        self.states = self.transitions = 0
 
     def run(self, *, minutes: float = 1.0) -> Result:
         start = time.monotonic()
         until = start + 60 * minutes
-        ids = [self._intern(at, Node(parent=None, action=SKIP), self._life(at, None)) for at in range(3)]
-        first = self._pack(*ids)
-        came: dict[int, int] = {first: -1}
-        frontier: deque[tuple[int, int]] = deque([(first, 0)])
-        problem, cut, deepest, stopped, last = "", 0, 0, False, first
-        while frontier and not problem:
-            if len(came) >= self._states_max or (self.transitions % 64 == 0 and time.monotonic() > until):
-                stopped = True
-                break
-            state, depth = frontier.pop() if self._deep else frontier.popleft()
-            deepest = max(deepest, depth)
-            last = state
-            try:
-                if self._in_flight(state) > self._bounds.flight_max:
-                    cut += 1
-                    continue
-                for successor in self._successors(state):
-                    self.transitions += 1
-                    if successor not in came:
-                        came[successor] = state
-                        last = successor
-                        self._check(state, successor)
-                        frontier.append((successor, depth + 1))
-            except Violation as violation:
-                problem = str(violation)
+        story: tuple[str, ...] = ()
+        stopped = False
+        first = self._space.pack([np.array([automaton.begin()]) for automaton in self.automata])
+        self._waiting = {0: [first]}
+        while self._waiting and not stopped and not self._broken:
+            taken = min(self._waiting)
+            fresh = _united(self._waiting.pop(taken))
+            self._visited.append(fresh[:0])
+            while fresh.size and not stopped:
+                self.states += fresh.size
+                self._visited[-1] = _united([self._visited[-1], fresh])
+                inside: list[Array] = []
+                for at in range(0, fresh.size, CHUNK):
+                    if self.states >= self._states_max or time.monotonic() > until:
+                        stopped = True
+                        break
+                    chunk = fresh[at : at + CHUNK]
+                    story = self._go_on(chunk, taken, inside)
+                    if self._broken:
+                        break
+                fresh = fresh[:0] if self._broken else _without(_united(inside), self._visited[-1])
         return Result(
             bounds=self._bounds,
-            states=len(came),
+            states=self.states,
             transitions=self.transitions,
-            replica_states=sum(map(len, self._nodes)),
-            cut=cut,
-            depth=deepest,
-            ordered=len({entry for nodes in self._nodes for node in nodes for entry in node.ordered}),
-            exhausted=not stopped and not problem,
-            problem=problem,
-            story=self._story(came, last) if problem else (),
+            replica_states=sum(automaton.count for automaton in self.automata),
+            replica_steps=sum(int((automaton.next >= 0).sum()) for automaton in self.automata),
+            ordered=len({*np.concatenate([automaton.ordered.ravel() for automaton in self.automata]).tolist()} - {0}),
+            exhausted=not stopped and not self._broken,
+            problem=self._broken,
+            story=story,
             seconds=round(time.monotonic() - start, 1),
+            memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         )
 
-    def _pack(self, first: int, second: int, third: int) -> int:
-        return (first << ID_BITS | second) << ID_BITS | third
+    def _go_on(self, chunk: Array, taken: int, inside: list[Array]) -> tuple[str, ...]:
+        """Take all steps from these states. The story of a broken promise, if one breaks."""
+        reached = chunk
+        try:
+            reached, *_ = self._space.steps(chunk)
+            self.transitions += reached.size
+            reached = _once(reached)
+            settled = _once(self._space.settled(reached))
+        except Broken as broken:
+            self._broken = str(broken)
+            return self._story_of_step(reached, broken)
+        wrong = self._space.disagreeing(settled)
+        if wrong.size:
+            self._broken = "agreement: two proposals ordered at one height"
+            return self._story(int(wrong[0]))
+        counts = self._space.taken(settled)
+        for count in np.unique(counts).tolist():
+            states = settled[counts == count]
+            if count == taken:
+                inside.append(states)
+            else:
+                parts = self._waiting.setdefault(count, [])
+                parts.append(states)
+                if sum(part.size for part in parts[1:]) > max(MERGE, parts[0].size):
+                    self._waiting[count] = [_united(parts)]
+        return ()
 
-    def _unpack(self, state: int) -> tuple[int, int, int]:
-        mask = (1 << ID_BITS) - 1
-        return state >> 2 * ID_BITS, state >> ID_BITS & mask, state & mask
+    # --- how it came to a state ---
 
-    def _triple(self, state: int) -> tuple[Node, ...]:
-        return tuple(nodes[number] for nodes, number in zip(self._nodes, self._unpack(state), strict=True))
+    def _story_of_step(self, states: Array, broken: Broken) -> tuple[str, ...]:
+        """`states` are those from which the step was tried, of those of this replica's state some."""
+        ids = self._space.unpack(states)
+        for at in np.flatnonzero(ids[broken.at] == broken.node).tolist():
+            heads = self._space.heads([part[at : at + 1] for part in ids])
+            next_in_line = [FIRST + int(heads[broken.at, source][0]) for target, source in heads if target == broken.at]
+            sender = None if broken.column < FIRST else self.mail.events[broken.column - FIRST].message.sender
+            is_honest = sender in {self._chain.signers[validator].validator_id for validator in self._honest}
+            if broken.column in next_in_line or not is_honest:
+                return (*self._story(int(states[at])), self._text(broken.at, broken.column))
+        return ()
 
-    def _in_flight(self, state: int) -> int:
-        triple = self._triple(state)
-        return sum(
-            len(source.said) - target.taken[self._honest[at]]
-            for at, source in enumerate(triple)
-            for target in triple
-            if target is not source
-        )
+    def _story(self, state: int) -> tuple[str, ...]:
+        """How `state` was reached, a step a line, but for taking in what means nothing any more."""
+        lines: list[str] = []
+        for visited in reversed(self._visited):
+            at: tuple[int, str] | None = (state, "")
+            while at is not None:
+                at = self._before(at[0], visited)
+                if at is not None:
+                    state = at[0]
+                    lines.append(at[1])
+        return tuple(lines[::-1])
 
-    def _successors(self, state: int) -> list[int]:
-        triple = self._triple(state)
-        ids = self._unpack(state)
-        said = frozenset().union(*(node.view_changes for node in triple))
-        menu = self._liar.available(said)
-        stale = self._stale_step(triple)
-        if stale is not None:
-            at, channel, number = stale
-            changed = list(ids)
-            changed[at] = self._follow(at, triple[at], channel, number)
-            return [self._pack(*changed)]
-        found = []
-        for at, node in enumerate(triple):
-            for channel, number in self._steps(at, node, triple, menu):
-                after = self._follow(at, node, channel, number)
-                if after != NOTHING:
-                    changed = list(ids)
-                    changed[at] = after
-                    found.append(self._pack(*changed))
-        return found
-
-    def _stale_step(self, triple: tuple[Node, ...]) -> tuple[int, int, int] | None:
-        """(replica, channel, message) of a message next in line that means nothing any more, if there is one."""
-        for at, node in enumerate(triple):
-            for other, source in enumerate(triple):
-                channel = self._honest[other]
-                position = node.taken[channel]
-                if other == at or position >= len(source.said):
-                    continue
-                number = source.said[position]
-                stale = node.stale.get(number)
-                if stale is None:
-                    stale = node.stale[number] = is_stale(self._mail.message(number), node.standing)
-                if stale:
-                    return at, channel, number
+    def _before(self, state: int, visited: Array) -> tuple[int, str] | None:
+        """(a state of these from which a step leads to `state`, the step), if there is one."""
+        for start in range(0, visited.size, CHUNK):
+            chunk = visited[start : start + CHUNK]
+            reached, index, replicas, columns = _in_spite_of_all(self._space.steps, chunk)
+            settled = _in_spite_of_all(self._space.settled, reached)
+            found = np.flatnonzero(((reached == state) | (settled == state)) & (chunk[index] != state))
+            if found.size:
+                at = found[0]
+                return int(chunk[index[at]]), self._text(int(replicas[at]), int(columns[at]))
         return None
 
-    def _steps(
-        self, at: int, node: Node, triple: tuple[Node, ...], menu: tuple[int, ...]
-    ) -> list[tuple[int, int]]:
-        """What may happen to one replica now: (channel, message)."""
-        steps: list[tuple[int, int]] = []
-        for other, source in enumerate(triple):
-            channel = self._honest[other]
-            position = node.taken[channel]
-            if other != at and position < len(source.said):
-                steps.append((channel, source.said[position]))
-                if node.lost < self._bounds.losses:
-                    steps.append((LOST + channel, source.said[position]))
-        steps += [(LIAR, number) for number in menu]
-        if node.can_time_out:
-            steps.append((CLOCK, TIMEOUT))
-        return steps
+    def _text(self, at: int, column: int) -> str:
+        name = f"n{self._honest[at]}"
+        if column < CLOCK:
+            return f"{name} misses the next message of n{self._honest[column]}"
+        if column == CLOCK:
+            return f"{name} times out"
+        return f"{name} hears {text_of(self.mail.events[column - FIRST])}"
 
-    def _check(self, before: int, after: int) -> None:
-        """Agreement, where a replica has ordered something in this step."""
-        old, new = self._triple(before), self._triple(after)
-        if all(one.ordered == other.ordered for one, other in zip(old, new, strict=True)):
-            return
-        ordered: dict[int, bytes] = {}
-        for node in new:
-            for height, digest in node.ordered:
-                if ordered.setdefault(height, digest) != digest:
-                    raise Violation("agreement", f"two proposals ordered at h{height}")
 
-    def _story(self, came: dict[int, int], state: int) -> tuple[str, ...]:
-        """How `state` was reached, a step a line."""
-        states = [state]
-        while came[states[-1]] >= 0:
-            states.append(came[states[-1]])
-        lines = []
-        for before, after in zip(states[:0:-1], states[-2::-1], strict=True):
-            for at, (old, new) in enumerate(zip(self._triple(before), self._triple(after), strict=True)):
-                for (channel, number), _ in (item for item in old.next.items() if old is not new):
-                    if self._nodes[at][old.next[channel, number]] is new:
-                        lines.append(f"n{self._honest[at]} {self._step_text(channel, number)}")
-                        break
-        return tuple(lines)
+def _in_spite_of_all(steps: Callable[[Array], T], states: Array) -> T:
+    """Without those steps at which a promise breaks: once that is known, they are not taken."""
+    while True:
+        try:
+            return steps(states)
+        except Broken:
+            continue
 
-    def _step_text(self, channel: int, number: int) -> str:
-        if channel == CLOCK:
-            return "times out"
-        text = text_of(self._mail.events[number])
-        verb = "misses" if LOST <= channel < LIAR else "hears"
-        return f"{verb} {text}"
+
+def _united(parts: list[Array]) -> Array:
+    """All states of these, ascending, each once."""
+    return _once(np.concatenate(parts)) if parts else np.zeros(0, np.int64)
+
+
+def _once(states: Array) -> Array:
+    """Ascending, without doubles. Sorting is faster than the hashing of `np.unique`."""
+    ordered = np.sort(states)
+    return ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])] if ordered.size else ordered
+
+
+def _without(states: Array, others: Array) -> Array:
+    """Those of these that are not among the others, which are ascending."""
+    if not others.size:
+        return states
+    place = np.minimum(np.searchsorted(others, states), others.size - 1)
+    return np.delete(states, np.flatnonzero(others[place] == states))
 
 
 __all__ = ["Bounds", "Manner", "Result", "Search"]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from chain.config import NodeConfig
 from chain.config.node import (
+    AblationConfig,
     ConsensusConfig,
     ExecutorConfig,
     GatewayConfig,
@@ -206,4 +207,5 @@ class Member:
                 retransmit_ms=settings.retransmit_ms,
                 block_interval_ms=settings.block_interval_ms,
             ),
+            ablation=AblationConfig(pipeline="on" if settings.pipelined else "off"),
         )

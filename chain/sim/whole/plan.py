@@ -36,6 +36,7 @@ class NodeSettings:
     block_interval_ms: int
     speculate: bool
     pool_transactions_max: int
+    pipelined: bool = True  # never drawn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,6 +168,7 @@ def quiet_plan(
     liars: int = 0,
     changes: int = 0,
     speculate: bool = True,
+    pipelined: bool = True,
 ) -> Plan:
     """Nothing goes wrong by itself: for scripts, which do the damage at the moments they choose."""
     return Plan(
@@ -184,6 +186,6 @@ def quiet_plan(
         ),
         settings=NodeSettings(
             view_timeout_ms=1_000, view_timeout_ms_max=8_000, retransmit_ms=250, pooled_ms_max=1_000,
-            block_interval_ms=10, speculate=speculate, pool_transactions_max=1_000,
+            block_interval_ms=10, speculate=speculate, pool_transactions_max=1_000, pipelined=pipelined,
         ),
     )  # fmt: skip

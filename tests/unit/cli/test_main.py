@@ -19,6 +19,7 @@ from chain.cli.main import app, main
 from chain.cli.members import _change_lines, _holds_from
 from chain.cli.processes import NetworkProcesses
 from chain.client import NodesUnreachable
+from chain.config import load_node_config
 from chain.node.consortium import NetworkInfo, create_network, load_account
 from chain.rpc import RpcServer
 from tests.unit.rpc.fake_node import ECHO, ECHO_NAME, FakeNode
@@ -295,6 +296,15 @@ def test_network_init_status_and_logs(capsys: pytest.CaptureFixture[str], tmp_pa
     assert "not empty" in _fails(capsys, "network", "init", "--network", target)
     other = str(tmp_path / "other")
     assert "NAME:ORGANISATION:ROLE" in _fails(capsys, "network", "init", "--network", other, "--node", "x")
+    assert "must be 4..100, or 1" in _fails(capsys, "network", "init", "--network", other, "--nodes", "3")
+    assert "in two ways" in _fails(capsys, "network", "init", "--network", other, "--nodes", "4", "--node", "a:A:bank")
+    assert "TABLE.FIELD=VALUE" in _fails(capsys, "network", "init", "--network", other, "--set", "executor.count")
+    error = _fails(capsys, "network", "init", "--network", other, "--set", "executor.count=two")
+    assert "executor.count is 'two', must be a whole number" in error
+    settings = ("--set", "executor.count=2", "--set", "log.level=debug")
+    assert len(_json(capsys, "network", "init", "--network", other, "--nodes", "1", *settings)["nodes"]) == 1
+    config = load_node_config(tmp_path / "other/nodes/regulator/node.toml")
+    assert (config.executor.count, config.log.level) == (2, "debug")
     status = _json(capsys, "network", "status", "--network", target)
     assert {node["problem"] for node in status["nodes"]} == {"not running"}
     assert main(["network", "status", "--network", target]) == 0

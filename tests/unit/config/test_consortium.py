@@ -14,6 +14,7 @@ from chain.crypto.certificates import certificate_sha256, is_issued_by, read_nod
 from chain.errors import BadInput, ConfigError
 from chain.model.genesis import ChainParameters, chain_id
 from chain.model.genesis_json import load_genesis
+from chain.model.validators import ValidatorSet
 from chain.node.consortium import (
     DEFAULT_NODES,
     NetworkInfo,
@@ -24,6 +25,7 @@ from chain.node.consortium import (
     load_network_genesis,
     load_validator_key,
     new_account,
+    some_nodes,
 )
 
 
@@ -117,7 +119,9 @@ def specs(count: int, **changes: str) -> list[NodeSpec]:
 @pytest.mark.parametrize(
     ("nodes", "text"),
     [
-        (specs(3), "nodes has 3 entries, must have 4..100"),
+        (specs(0), "nodes has 0 entries, must be 4..100, or 1 for development"),
+        (specs(2), "nodes has 2 entries, must be 4..100, or 1 for development"),
+        (specs(3), "nodes has 3 entries, must be 4..100, or 1 for development"),
         (specs(4, name="Bank"), "node name is 'Bank', must be"),
         (specs(4, name="../up"), "node name is '../up', must be"),
         (specs(4, name="bank-1"), "node name is 'bank-1' twice"),
@@ -202,3 +206,30 @@ def test_a_network_whose_genesis_was_exchanged_is_refused(tmp_path: Path) -> Non
     one.genesis_path.write_bytes(two.genesis_path.read_bytes())
     with pytest.raises(ConfigError, match="chain id"):
         load_network_genesis(one)
+
+
+def test_overrides_are_in_every_node_toml(tmp_path: Path) -> None:
+    network = create_network(
+        tmp_path / "network", name="Test", executors=2,
+        overrides={"consensus.block_interval_ms": 100, "executor.speculate": False, "executor.count": 3},
+    )  # fmt: skip
+    for node in network.nodes:
+        config = load_node_config(node.config_path)
+        assert (config.consensus.block_interval_ms, config.executor.speculate, config.executor.count) == (100, False, 3)
+    with pytest.raises(ConfigError, match=r"executor\.speed is 1, must be absent"):
+        create_network(tmp_path / "other", name="Test", overrides={"executor.speed": 1})
+    assert [path.name for path in tmp_path.iterdir()] == ["network"]
+
+
+def test_a_network_of_one_node_has_no_peers_and_is_its_own_quorum(tmp_path: Path) -> None:
+    network = create_network(tmp_path / "network", name="Test", nodes=some_nodes(1))
+    (node,) = load_network(network.path).nodes
+    assert load_node_config(node.config_path).peers == ()
+    validators = ValidatorSet(load_network_genesis(network).validators)
+    assert (len(validators), validators.tolerated_weight, validators.quorum_weight) == (1, 0, 1)
+    assert not validators.is_quorum([]) and validators.is_quorum([node.validator])
+
+
+def test_some_nodes_are_the_default_ones_and_then_banks() -> None:
+    assert some_nodes(4) == DEFAULT_NODES
+    assert [spec.name for spec in some_nodes(6)] == [*(spec.name for spec in DEFAULT_NODES), "bank-5", "bank-6"]

@@ -18,6 +18,7 @@ from chain.config import (
     RpcConfig,
     dump_node_config,
     load_node_config,
+    override,
     parse_node_config,
     save_node_config,
 )
@@ -60,7 +61,7 @@ def test_everything_but_identity_ports_and_peers_has_a_default() -> None:
     }
     config = parse_node_config(document, folder=Path("/x"))
     assert config.peers == ()
-    assert (config.consensus.view_timeout_ms, config.consensus.block_interval_ms) == (2_000, 50)
+    assert (config.consensus.view_timeout_ms, config.consensus.block_interval_ms) == (2_000, 150)
     assert config.pool.pooled_ms_max == 3_000
 
 
@@ -175,3 +176,48 @@ def test_every_field_says_what_it_is_with_unit_and_range() -> None:
             assert "; " in text, f"{kind.__name__}.{name}"
             ranges = ("..", "one of", "host name", "hex digits", "true or false")
             assert any(word in text for word in ranges), f"{kind.__name__}.{name}"
+
+
+def test_overrides_are_read_as_a_file_would_be() -> None:
+    wanted = {
+        "consensus.view_timeout_ms": 40_000, "consensus.view_timeout_ms_max": 50_000, "executor.speculate": False,
+        "ablation.fsync": False, "ablation.unsafe": True, "gateway.link_delay_ms": 20, "crypto.checker": "process",
+    }  # fmt: skip
+    config = override(make_config(), wanted)
+    assert {name: getattr(getattr(config, name.split(".")[0]), name.split(".")[1]) for name in wanted} == wanted
+    assert (config.node, config.gateway.port) == (make_config().node, 7002)
+    assert override(make_config(), {}) == make_config()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("consensus.speed", 1, "consensus.speed is 1, must be absent: no such field of all nodes, known are view_"),
+        ("consensus", 1, "consensus is 1, must be absent"),
+        ("speed.x", 1, "speed.x is 1, must be absent: no such field of all nodes, known are rpc, gateway, executor"),
+        ("", 1, " is 1, must be absent"),
+        ("rpc.port", 7_003, "rpc.port is 7003, must be absent: no such field of all nodes, known are connections_max"),
+        ("gateway.host", "::1", "gateway.host is '::1', must be absent"),
+        ("node.name", "two", "node.name is 'two', must be absent"),
+        ("paths.data", "x", "paths.data is 'x', must be absent"),
+        ("peers.name", "x", "peers.name is 'x', must be absent"),
+        ("consensus.block_interval_ms", "100", "consensus.block_interval_ms is '100', must be a whole number"),
+        ("consensus.view_timeout_ms", 31_000, "consensus.view_timeout_ms_max is 30000, must be at least"),
+        ("crypto.checker", "pool", "crypto.checker is 'pool', must be one of threads, process"),
+        ("ablation.pipeline", False, "ablation.pipeline is False, must be one of on, off"),
+        ("ablation.fsync", False, "ablation.fsync is False, must be true, or ablation.unsafe true as well"),
+    ],
+)
+def test_a_wrong_override_is_named(name: str, value: object, text: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        override(make_config(), {name: value})
+    assert str(refused.value).startswith(text)
+
+
+def test_a_file_without_fsync_must_say_that_it_is_unsafe() -> None:
+    document = make_document()
+    document["ablation"] = {"fsync": False}
+    with pytest.raises(ConfigError, match=r"ablation\.fsync is False"):
+        parse_node_config(document, folder=Path("/nodes/one"))
+    document["ablation"]["unsafe"] = True
+    assert not parse_node_config(document, folder=Path("/nodes/one")).ablation.fsync

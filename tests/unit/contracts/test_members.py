@@ -211,6 +211,20 @@ def test_four_validators_are_the_fewest(four: Consortium) -> None:
     assert len(five.weights) == 4
 
 
+def test_a_validator_that_is_alone_stays_alone_and_may_rotate_its_key_and_have_observers() -> None:
+    one = Consortium(1)
+    assert one.propose_add(0, 1).error == "set_size: 2 validators would be left, must be 4..100"
+    assert one.refused(0, "propose_weight", one.id(0), 4).startswith("set_size: 1 validators")
+    assert one.refused(0, "propose_remove", one.id(0)).startswith("set_size: 0 validators")
+    key = one.keys[5].public_key
+    assert one.done(0, "propose_observer", "watcher", key, "host-5:1", one.possession(5)) == 1
+    assert [observer[1] for observer in one.read("observers")] == ["watcher"]
+    assert one.refused(0, "propose_promotion", one.id(5), 1).startswith("set_size: 2 validators")
+    assert one.done(0, "rotate_key", one.keys[1].public_key, one.possession(1, replaces=one.id(0))) > 0
+    one.pass_window()
+    assert list(one.weights) == [one.id(1)]
+
+
 def test_weights_change(four: Consortium) -> None:
     assert four.done(0, "propose_weight", four.id(3), 5) == 1
     four.approve(1, 1, 2)

@@ -90,7 +90,7 @@ LACKS = object()
         (("parameters", "snapshot_interval"), 1_000_001, "snapshot_interval is 1000001, must be 0..1000000"),
         (("parameters", "rule_set"), 0, "rule_set is 0"),
         (("validators",), {}, r"validators is \{\}, must be a list"),
-        (("validators",), [], "has 0 validators, must be 4..100"),
+        (("validators",), [], "has 0 validators, must be 4..100, or 1 for development"),
         (("validators", 0), 5, r"validators\[0\] is 5, must be an object"),
         (("validators", 1, "weight"), 0, r"validators\[1\].weight is 0"),
         (("validators", 1, "public_key"), "ab", r"validators\[1\].public_key is 'ab', must be 64 lower-case hex"),
