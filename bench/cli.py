@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, cast
 
@@ -15,8 +13,7 @@ import typer
 from bench.chaos import liveness
 from bench.chaos import run as chaos_run
 from bench.chaos.faults import KINDS
-from bench.cluster.report import render
-from bench.cluster.run import ClusterPlan, run_cluster
+from bench.cluster import command
 from bench.execute import report
 from bench.execute.plan import ALL, INFERRED, PREDICTIONS, ExecutePlan, executors_named, workloads_named
 from bench.execute.plot import draw
@@ -24,7 +21,8 @@ from bench.execute.run import run_execute
 from bench.execute.workloads import WORKLOADS
 from bench.machine import machine
 from bench.sync import run as sync_run
-from chain.errors import ConfigError, HeadraceError
+from bench.told import say, told
+from chain.errors import ConfigError
 from executor.governor import Mode
 
 EXECUTE = "execute"
@@ -32,54 +30,13 @@ EXECUTE = "execute"
 app = typer.Typer(help="Benchmarks of real nodes, with the figures of this machine.", no_args_is_help=True)
 
 
-@contextlib.contextmanager
-def _told() -> Iterator[None]:
-    """Errors become one line and an exit code: 2 for what was asked wrongly, 1 for what went wrong, 130 for Ctrl-C."""
-    try:
-        yield
-    except HeadraceError as error:
-        print(f"headrace bench: {error}", file=sys.stderr)
-        raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from None
-    except KeyboardInterrupt:
-        print("stopped; every process it started has ended", file=sys.stderr)
-        raise typer.Exit(130) from None
-
-
-def _say(text: str) -> None:
-    print(f"  {text}", file=sys.stderr, flush=True)
-
-
 @app.callback()
 def bench() -> None:
     """Benchmarks of real nodes, with the figures of this machine."""
 
 
-@app.command()
-def cluster(
-    workload: Annotated[str, typer.Option(help="What to send: send_payment.")] = "send_payment",
-    seconds: Annotated[float, typer.Option(help="Length of the measured window.")] = 60.0,
-    rate: Annotated[float, typer.Option(help="Offered transactions a second, open loop.")] = 1_000.0,
-    warmup: Annotated[float, typer.Option(help="Seconds of load before the window.")] = 10.0,
-    nodes: Annotated[int, typer.Option(help="Validators, all on this machine.")] = 4,
-    executors: Annotated[int, typer.Option(help="Executor processes of each node.")] = 1,
-    link_delay_ms: Annotated[int, typer.Option(help="Delay added to every message between nodes.")] = 0,
-    seed: Annotated[int, typer.Option(help="Seed of the workload.")] = 1,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
-    output: Annotated[Path | None, typer.Option(help="Also write the JSON report to this file.")] = None,
-) -> None:
-    """Load a fresh network of real nodes and report throughput, latency and CPU per transaction.
-
-    Example: headrace bench cluster --workload send_payment --seconds 60 --json
-    """
-    with _told():
-        plan = ClusterPlan(
-            workload=workload, nodes=nodes, executors=executors, rate=rate, seconds=seconds, warmup_s=warmup, seed=seed,
-            link_delay_ms=link_delay_ms,
-        )  # fmt: skip
-        result = asyncio.run(run_cluster(plan, _say))
-    if output is not None:
-        output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(result) if as_json else render(result))
+app.command()(command.cluster)
+app.command()(command.compare)
 
 
 @app.command()
@@ -108,7 +65,7 @@ def execute(
       headrace bench execute --output bench/results --plot execute.png
       headrace bench execute --workload hot_counter_rmw --predictions adversarial
     """
-    with _told():
+    with told():
         counts = executors_named(executors)
         plans = [
             ExecutePlan(
@@ -120,7 +77,7 @@ def execute(
         box = machine()
         results = []
         for plan in plans:
-            results.append(run_execute(plan, _say, box=box))
+            results.append(run_execute(plan, say, box=box))
             if output is not None:  # what has been measured stays, whatever becomes of the rest
                 report.save(results, output)
         if plot is not None:
@@ -142,9 +99,9 @@ def sync(
 
     Example: headrace bench sync --blocks 10000 --json
     """
-    with _told():
+    with told():
         plan = sync_run.SyncPlan(blocks=blocks, interval=interval, seconds_max=seconds_max)
-        result = asyncio.run(sync_run.run_sync(plan, _say))
+        result = asyncio.run(sync_run.run_sync(plan, say))
     print(json.dumps(result) if as_json else sync_run.render(result))
 
 
@@ -175,23 +132,23 @@ def chaos(
     if scenario is not None:
         _liveness(scenario, nodes, seed, repeats, rate, as_json=as_json)
         return
-    with _told():
+    with told():
         plan = chaos_run.ChaosPlan(
             nodes=nodes, seconds=seconds, seed=seed, sessions=sessions,
             faults=tuple(kind for kind in faults.split(",") if kind),
         )  # fmt: skip
-        result = asyncio.run(chaos_run.run_chaos(plan, _say))
+        result = asyncio.run(chaos_run.run_chaos(plan, say))
     print(json.dumps(result) if as_json else chaos_run.render(result))
     if result["violations"]:
         raise typer.Exit(1)
 
 
 def _liveness(scenario: str, nodes: int, seed: int, repeats: int, rate: float, *, as_json: bool) -> None:
-    with _told():
+    with told():
         plan = liveness.LivenessPlan(
             scenario=cast(liveness.Scenario, scenario), nodes=nodes, seed=seed, repeats=repeats, rate=rate
         )
-        result = asyncio.run(liveness.run_liveness(plan, _say))
+        result = asyncio.run(liveness.run_liveness(plan, say))
     print(json.dumps(result) if as_json else liveness.render(result))
     if not result["reached"]:
         raise typer.Exit(1)
@@ -211,7 +168,7 @@ def plot(
 
     Example: headrace bench plot execute --output execute.png
     """
-    with _told():
+    with told():
         _check_what(what)
         draw(report.load_folder(results), output)
     print(output)
@@ -227,7 +184,7 @@ def table(
 
     Example: headrace bench table execute --into docs/parallel-execution.md
     """
-    with _told():
+    with told():
         _check_what(what)
         text = report.markdown(report.load_folder(results))
         if into is not None:

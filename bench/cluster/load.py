@@ -1,206 +1,182 @@
-"""The load generator: a process of its own that sends pre-signed transactions at their intended times.
+"""The load of one run, seen from the harness: signing processes, then load processes and a watcher, then their records.
 
-Open loop: transaction i is due at start + i / rate whatever the chain does, and its latency counts from then, so that
-a stalled chain shows as latency and not as fewer samples. It runs as `python -m bench.cluster.load`, takes one JSON job
-on standard input and answers with one JSON line on standard output when it is ready and one when it is done.
+prepare()  sign everything into files, in as many processes as there are cores
+start()    tell all processes the one moment from which intended times count
+sent()     wait for the last answer
+finish()   wait for the last certificate, read the records
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-import sys
+import contextlib
+import os
 import time
-from collections import Counter
-from typing import Any, Final
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Final
 
-import aiohttp
 import msgspec
-import uvloop
+import numpy as np
 
-from bench.workloads import WORKLOADS
-from chain.crypto import PrivateKey, Scheme
-from chain.model.signing import sign_transaction
-from chain.rpc.errors import ERRORS
+from bench.cluster.children import Child
+from bench.cluster.records import COUNTERS, Records, load_records
+from bench.cluster.send import Ready, SendJob, Sent, Start
+from bench.cluster.sign import Signed, SignJob
+from bench.cluster.watch import Expect, Seen, WatchJob
 
-TICK_S: Final = 0.01  # what is due within a tick goes out in one request
-DRAIN_S: Final = 15.0  # after the last send, how long to wait for certificates
-SIGNERS: Final = 64
+LEAD_S: Final = 0.3  # between telling the processes and the start
 
 
-class LoadJob(msgspec.Struct, frozen=True, kw_only=True):
+class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What to send, where; `rate` in transactions a second. `watch` is the node whose blocks are read."""
+
     urls: tuple[str, ...]
-    chain_id: str
-    contract: str
+    watch: str
+    chain_id: bytes
+    contract: bytes
     workload: str
     rate: float
     count: int
     expiry: int
     seed: int
+    processes: int = 1
+    in_flight_max: int = 0
+    until_s: float = 0.0
+    drain_s: float = 15.0
 
 
-class LoadResult(msgspec.Struct, frozen=True, kw_only=True):
-    """Times in seconds since the first intended send; NaN-free: a transaction not certified has no entry."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadCost:
+    """CPU seconds of the load's own processes, and how late they ever were."""
 
-    due: list[float]
-    certified: list[float | None]
-    ok: list[bool]
-    refused: dict[str, int]
-    behind_ms_max: float  # how late the generator itself ever was
-    cpu_s: float
-
-
-def sign_all(job: LoadJob) -> list[bytes]:
-    """The job's transactions, signed by several accounts in turn."""
-    keys = [
-        PrivateKey.from_secret(Scheme.ED25519, (job.seed * SIGNERS + at + 1).to_bytes(32, "big"))
-        for at in range(SIGNERS)
-    ]
-    calls = WORKLOADS[job.workload]().calls(job.seed)
-    chain_id, target = bytes.fromhex(job.chain_id), bytes.fromhex(job.contract)
-    return [
-        sign_transaction(
-            keys[at % SIGNERS],
-            chain_id=chain_id,
-            target=target,
-            method=call.method,
-            arguments=call.arguments,
-            expiry=job.expiry,
-            gas_limit=call.gas_limit,
-        ).raw
-        for at, call in zip(range(job.count), calls, strict=False)
-    ]
+    sign_s: float
+    send_s: float
+    watch_s: float
+    behind_ms_max: float
 
 
 class Load:
-    """One run. `Transaction`s are known by their place in the job."""
+    """Use as an async context manager: no process outlives the block. `folder` must be empty and is not removed."""
 
-    def __init__(self, job: LoadJob, raws: list[bytes], session: aiohttp.ClientSession) -> None:
-        self._job = job
-        self._hex = ["0x" + raw.hex() for raw in raws]
-        self._session = session
-        self._place: dict[str, int] = {}
-        self.certified: list[float | None] = [None] * job.count
-        self.ok = [False] * job.count
-        self.refused: Counter[str] = Counter()
-        self.behind_s_max = 0.0
-        self._open = job.count
-        self._done = asyncio.Event()
-        self._early: dict[str, tuple[float, bool]] = {}  # certified before the answer to the send came
-        self._requests = 0
+    def __init__(self, plan: LoadPlan, folder: Path) -> None:
+        self._plan = plan
+        self._folder = folder
+        self._stack = contextlib.AsyncExitStack()
+        self._senders: list[Child] = []
+        self._watcher: Child | None = None
+        self._sent: list[Sent] = []
+        self._sign_s = 0.0
+        self.start_s = 0.0  # on the monotonic clock
 
-    async def call(self, url: str, method: str, **params: Any) -> Any:
-        self._requests += 1
-        body = json.dumps({"jsonrpc": "2.0", "id": self._requests, "method": method, "params": params})
-        async with self._session.post(url, data=body, headers={"Content-Type": "application/json"}) as answer:
-            document = msgspec.json.decode(await answer.read())
-        if "error" in document:
-            raise RuntimeError(f"{method}: {document['error']}")
-        return document["result"]
+    async def __aenter__(self) -> Load:
+        return self
 
-    async def run(self) -> None:
-        """Send everything when it is due, then wait for the certificates that are still to come."""
-        url = self._job.urls[0]
-        height = (await self.call(url, "status"))["certified_height"]
-        watcher = asyncio.create_task(self._watch(url, height + 1))
-        start = time.monotonic() + 0.2
-        self.start = start
-        sends: set[asyncio.Task[None]] = set()
-        rate, count = self._job.rate, self._job.count
-        sent = turn = 0
-        while sent < count:
-            now = time.monotonic()
-            due = min(count, int((now - start) * rate) + 1) if now >= start else 0
-            if due > sent:
-                self.behind_s_max = max(self.behind_s_max, now - (start + sent / rate))
-                task = asyncio.create_task(self._send(self._job.urls[turn % len(self._job.urls)], sent, due))
-                sends.add(task)
-                task.add_done_callback(sends.discard)
-                sent, turn = due, turn + 1
-            await asyncio.sleep(TICK_S)
-        if sends:
-            await asyncio.wait(sends)
+    async def __aexit__(self, *error: object) -> None:
+        await self._stack.aclose()
+
+    async def prepare(self, from_height: int) -> None:
+        """Sign, start the processes and wait until they are ready. Blocks count from `from_height` on.
+
+        Raises:
+            BenchError: a process failed.
+        """
+        shares = await self._sign()
+        np.zeros(len(shares), dtype=np.int64).tofile(self._folder / COUNTERS)
+        others = (url for url in self._plan.urls if url != self._plan.watch)
+        urls = (self._plan.watch, *others)
+        watch = WatchJob(folder=str(self._folder), shares=tuple(shares), urls=urls, from_height=from_height)
+        self._watcher = await self._stack.enter_async_context(Child("bench.cluster.watch", watch))
+        for process, parts in enumerate(shares):
+            job = SendJob(
+                folder=str(self._folder),
+                parts=parts,
+                urls=self._plan.urls,
+                process=process,
+                processes=len(shares),
+                rate=self._plan.rate,
+                in_flight_max=self._plan.in_flight_max,
+                until_s=self._plan.until_s,
+            )
+            self._senders.append(await self._stack.enter_async_context(Child("bench.cluster.send", job)))
+        for child in (self._watcher, *self._senders):
+            await child.hear(Ready)
+
+    async def _sign(self) -> list[tuple[str, ...]]:
+        """The names of the parts of each share."""
+        plan = self._plan
+        workers = max(1, (os.cpu_count() or 1) // plan.processes)  # for each share
+        shares: list[tuple[str, ...]] = []
+        jobs: list[SignJob] = []
+        for process in range(plan.processes):
+            count = len(range(process, plan.count, plan.processes))
+            edges = [count * at // workers for at in range(workers + 1)]
+            own = [
+                SignJob(
+                    path=str(self._folder / f"part-{process}-{at}"),
+                    chain_id=plan.chain_id.hex(),
+                    contract=plan.contract.hex(),
+                    workload=plan.workload,
+                    seed=plan.seed,
+                    expiry=plan.expiry,
+                    first=process + low * plan.processes,
+                    step=plan.processes,
+                    count=high - low,
+                )
+                for at, (low, high) in enumerate(pairwise(edges))
+            ]
+            jobs += own
+            shares.append(tuple(job.path for job in own))
+        busy = asyncio.Semaphore(os.cpu_count() or 1)
+
+        async def sign(job: SignJob) -> float:
+            async with busy, Child("bench.cluster.sign", job) as child:
+                return (await child.hear(Signed)).cpu_s
+
         try:
-            async with asyncio.timeout(DRAIN_S):
-                await self._done.wait()
-        except TimeoutError:
-            pass
-        watcher.cancel()
-        await asyncio.gather(watcher, return_exceptions=True)
+            async with asyncio.TaskGroup() as tasks:
+                working = [tasks.create_task(sign(job)) for job in jobs]
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from None
+        self._sign_s = sum(task.result() for task in working)
+        return shares
 
-    async def _send(self, url: str, first: int, last: int) -> None:
-        try:
-            answer = await self.call(url, "send_transactions", raws=self._hex[first:last])
-        except (aiohttp.ClientError, RuntimeError, TimeoutError) as error:
-            self.refused[type(error).__name__] += last - first
-            self._settle(last - first)
-            return
-        for place, item in enumerate(answer["results"], first):
-            if item["code"]:
-                self.refused[ERRORS[item["code"]][0]] += 1
-                self._settle(1)
-                continue
-            early = self._early.pop(item["hash"], None)
-            if early is not None:
-                self._certify(place, *early)
-            else:
-                self._place[item["hash"]] = place
+    async def start(self) -> float:
+        """Tell everyone; the moment, on the monotonic clock, from which intended times count."""
+        assert self._watcher is not None
+        self.start_s = time.monotonic() + LEAD_S
+        for child in (self._watcher, *self._senders):
+            await child.tell(Start(at=self.start_s))
+        return self.start_s
 
-    async def _watch(self, url: str, height: int) -> None:
-        while True:
-            answer = await self.call(url, "wait_blocks", from_height=height, timeout_ms=5_000)
-            now = time.monotonic() - self.start
-            for block in answer["blocks"]:
-                blob = block["hashes"]
-                for at, status in enumerate(block["statuses"]):
-                    transaction_hash = "0x" + blob[2 + 64 * at : 66 + 64 * at]
-                    place = self._place.pop(transaction_hash, None)
-                    if place is not None:
-                        self._certify(place, now, status == 0)
-                    else:
-                        self._early[transaction_hash] = (now, status == 0)
-            height = answer["next_height"]
+    @property
+    def certified(self) -> int:
+        """So far, as the watcher sees it."""
+        return int(np.fromfile(self._folder / COUNTERS, dtype=np.int64).sum())
 
-    def _certify(self, place: int, at: float, ok: bool) -> None:
-        self.certified[place] = at
-        self.ok[place] = ok
-        self._settle(1)
+    async def sent(self) -> None:
+        """When every load process has sent everything and has its answers.
 
-    def _settle(self, count: int) -> None:
-        self._open -= count
-        if self._open == 0:
-            self._done.set()
+        Raises:
+            BenchError: a process failed.
+        """
+        self._sent = [await child.hear(Sent) for child in self._senders]
 
+    async def finish(self) -> tuple[Records, LoadCost]:
+        """After `sent`: when everything accepted is certified, or the time to drain is over.
 
-async def _run(job: LoadJob, raws: list[bytes]) -> LoadResult:
-    connector = aiohttp.TCPConnector(limit=0)
-    async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=60)) as session:
-        load = Load(job, raws, session)
-        cpu = time.process_time()
-        await load.run()
-        return LoadResult(
-            due=[at / job.rate for at in range(job.count)],
-            certified=load.certified,
-            ok=load.ok,
-            refused=dict(load.refused),
-            behind_ms_max=load.behind_s_max * 1_000,
-            cpu_s=time.process_time() - cpu,
+        Raises:
+            BenchError: a process failed.
+        """
+        assert self._watcher is not None
+        expected = sum(one.accepted for one in self._sent)
+        await self._watcher.tell(Expect(certified=expected, drain_s=self._plan.drain_s))
+        seen = await self._watcher.hear(Seen)
+        cost = LoadCost(
+            sign_s=self._sign_s,
+            send_s=sum(one.cpu_s for one in self._sent),
+            watch_s=seen.cpu_s,
+            behind_ms_max=max(one.behind_ms_max for one in self._sent),
         )
-
-
-def main() -> None:
-    """Read the job, sign, say so, wait for the word, run, answer."""
-    job = msgspec.json.decode(sys.stdin.buffer.readline(), type=LoadJob)
-    raws = sign_all(job)
-    sys.stdout.buffer.write(b'{"ready": true}\n')
-    sys.stdout.buffer.flush()
-    if not sys.stdin.buffer.readline():
-        return  # the harness is gone
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        result = runner.run(_run(job, raws))
-    sys.stdout.buffer.write(msgspec.json.encode(result) + b"\n")
-    sys.stdout.buffer.flush()
-
-
-if __name__ == "__main__":
-    main()
+        return load_records(self._folder, len(self._sent)), cost

@@ -1,106 +1,130 @@
-"""The result of a run: figures computed from what was measured, and their text form."""
+"""A result for people, on the terminal."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from typing import Any
+from typing import Final
 
-import numpy as np
+from bench.cluster.results import Knee, Memory, Point, Result, Run
 
-from bench.cluster.load import LoadResult
-from bench.cluster.measure import NodeSample
-
-PERCENTILES = {"p50": 50, "p90": 90, "p95": 95, "p99": 99, "p999": 99.9, "max": 100}
+_MIB: Final = 2**20
 
 
-def latencies_ms(load: LoadResult, first: float, last: float) -> list[float]:
-    """Of the transactions due in the window and certified, from the intended send time."""
+def render(result: Result) -> str:
+    """The whole result."""
+    lines: list[str] = []
+    for run in result.runs:
+        lines += [_title(run), *([f"  {run.question}"] if run.question else [])]
+        if len(run.points) > 1:
+            lines += ["", *_table(run.points), ""]
+        lines += [f"  {_knee(knee)}" for knee in run.knees]
+        detailed = run.points if len(run.points) == 1 else [point for point in run.points if point.role == "soak"]
+        for point in detailed or run.points[-1:]:
+            lines += _details(point)
+        lines.append("")
+    return "\n".join([*lines, _machine(result)])
+
+
+def _title(run: Run) -> str:
+    plan = run.plan
+    delay = f", {plan['link_delay_ms']} ms between nodes" if plan["link_delay_ms"] else ""
+    ablation = "".join(f", {switch} {setting}" for switch, setting in plan["ablation"].items())
+    unsafe = " (UNSAFE: commits are not durable)" if plan["ablation"].get("fsync") == "off" else ""
+    return (
+        f"{run.name}: {plan['workload']}, {plan['nodes']} nodes, {plan['executors']} executors each{delay}{ablation}"
+        f"{unsafe}"
+    )
+
+
+def _table(points: list[Point]) -> list[str]:
+    """One row a point."""
+    rows = [("point", "offered/s", "certified/s", "p50 ms", "p99 ms", "CPU us", "failed")]
+    for point in points:
+        latency = point.latency_ms
+        rows.append(
+            (
+                f"{point.role} {point.repeat + 1}",
+                f"{point.offered_tps:g}",
+                f"{point.tps:g}",
+                f"{latency.p50:g}" if latency else "-",
+                f"{latency.p99:g}" if latency else "-",
+                f"{point.cpu.us_per_tx_per_node:g}" if point.cpu else "-",
+                f"{point.failed:,}",
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
-        (certified - due) * 1_000
-        for due, certified in zip(load.due, load.certified, strict=True)
-        if first <= due < last and certified is not None
+        "  " + "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     ]
 
 
-def failures(load: LoadResult) -> dict[str, int]:
-    """Of the whole run, by reason: refused at the API, reverted, or not certified in time."""
-    reasons = Counter(load.refused)
-    reasons["reverted"] = sum(
-        certified is not None and not ok for certified, ok in zip(load.certified, load.ok, strict=True)
-    )
-    reasons["not_certified"] = sum(certified is None for certified in load.certified) - sum(load.refused.values())
-    return {reason: count for reason, count in sorted(reasons.items()) if count}
+def _knee(knee: Knee) -> str:
+    bound = f"at least {knee.certified_share_min:.0%} certified and p99 at most {knee.p99_ms_max:g} ms"
+    if knee.offered_tps is None:
+        return f"knee: below the first rate ({bound})"
+    return f"knee: {knee.offered_tps:g} transactions a second offered, {knee.tps:g} certified ({bound})"
 
 
-def summarize_run(
-    *,
-    load: LoadResult,
-    before: Sequence[NodeSample],
-    after: Sequence[NodeSample],
-    window: tuple[float, float],
-    overlap: float,
-    stage_mean_ms: dict[str, float],
-) -> dict[str, Any]:
-    """The fields of the JSON report that come from the measured window."""
-    first, last = window
-    certified = sum(at is not None and first <= at < last for at in load.certified)
-    latencies = latencies_ms(load, first, last) or [0.0]
-    failed = failures(load)
-    nodes = len(before)
-    per_tx = 1e6 / certified / nodes if certified else 0.0
-    work = sorted({name for node in after for name in node.work_s})
-    return {
-        "tps": round(certified / (last - first), 1),
-        "certified": certified,
-        "latency_ms": {
-            name: round(float(np.percentile(latencies, share, method="inverted_cdf")), 1)
-            for name, share in PERCENTILES.items()
-        },
-        "cpu_us_per_tx_per_node": round(
-            sum(end.cpu_s - start.cpu_s for start, end in zip(before, after, strict=True)) * per_tx, 1
-        ),
-        "cpu_us_per_tx_per_node_by_work": {
-            name: round(
-                sum(
-                    end.work_s.get(name, 0.0) - start.work_s.get(name, 0.0)
-                    for start, end in zip(before, after, strict=True)
-                )
-                * per_tx,
-                1,
-            )
-            for name in work
-        },
-        "stage_overlap": round(overlap, 3),
-        "stage_mean_ms": {stage: round(value, 2) for stage, value in stage_mean_ms.items()},
-        "blocks": after[0].height - before[0].height,
-        "failed": sum(failed.values()),
-        "failed_by_reason": failed,
-        "resident_mib_per_node": round(sum(node.resident_bytes for node in after) / nodes / 2**20, 1),
-        "load_generator": {
-            "cpu_us_per_tx": round(load.cpu_s * 1e6 / len(load.due), 1),
-            "behind_ms_max": round(load.behind_ms_max, 1),
-        },
-    }
-
-
-def render(result: dict[str, Any]) -> str:
-    """The report for people."""
-    latency = result["latency_ms"]
-    by_work = result["cpu_us_per_tx_per_node_by_work"]
-    load, box = result["load_generator"], result["machine"]
-    works = "  ".join(f"{name} {value}" for name, value in by_work.items())
-    stages = "  ".join(f"{stage} {value} ms" for stage, value in result["stage_mean_ms"].items())
+def _details(point: Point) -> list[str]:
+    latency, counts, load = point.latency_ms, point.counts, point.load
+    offered = f"{point.offered_tps:g} tx/s" if not point.closed_loop else "closed loop"
+    stages = "  ".join(f"{stage} {value} ms" for stage, value in point.stages.mean_ms.items())
+    reasons = ", ".join(f"{reason} {count:,}" for reason, count in point.failed_by_reason.items())
     rows = {
-        "offered": f"{result['offered_tps']:g} tx/s for {result['seconds']:g} s after {result['warmup_s']:g} s",
-        "certified": f"{result['tps']} tx/s ({result['certified']} transactions in {result['blocks']} blocks)",
-        "latency": f"p50 {latency['p50']}  p90 {latency['p90']}  p99 {latency['p99']}  max {latency['max']} ms",
-        "failed": f"{result['failed']} {result['failed_by_reason'] or ''}",
-        "CPU": f"{result['cpu_us_per_tx_per_node']} us per transaction and node: {works}",
-        "stage overlap": f"{result['stage_overlap']} (1.0 = one after the other): {stages}",
-        "memory": f"{result['resident_mib_per_node']} MiB resident per node",
-        "load generator": f"{load['cpu_us_per_tx']} us CPU per transaction, at most {load['behind_ms_max']} ms late",
-        "machine": f"{box['processor']}, {box['cores']} cores, commit {box['commit']}",
+        "offered": f"{offered} for {point.seconds:g} s after {point.warmup_s:g} s",
+        "certified": f"{point.tps:g} tx/s in {point.blocks} blocks of {point.transactions_per_block:g}",
+        "came through": f"offered {counts.offered:,}  accepted {counts.accepted:,}  "
+        f"ordered {'unknown' if counts.ordered is None else f'{counts.ordered:,}'}  certified {counts.certified:,}",
+        "latency": f"p50 {latency.p50:g}  p90 {latency.p90:g}  p95 {latency.p95:g}  p99 {latency.p99:g}  "
+        f"p99.9 {latency.p999:g}  max {latency.max:g} ms"
+        if latency
+        else "nothing was certified",
+        "failed": f"{point.failed:,} {reasons}".rstrip(),
+        **_cpu(point),
+        "stages": f"overlap {point.stages.overlap} (1.0 = one after the other): {stages}",
+        "queues": "  ".join(f"{name} {depth.mean:g} (max {depth.max:g})" for name, depth in point.depths.items()),
+        "memory": "; ".join(map(_memory, point.memory)),
+        "disk": f"{point.disk.bytes_per_tx:,.0f} bytes a transaction" if point.disk else "unknown",
+        "over time": f"slices of {point.slices.transactions:,}: first {point.slices.tps[0]:g}, last "
+        f"{point.slices.tps[-1]:g} tx/s ({point.slices.last_against_first:.1%})"
+        if point.slices
+        else "too short",
+        "load": f"{load.processes} processes: sending {load.send_us_per_tx}, watching {load.watch_us_per_tx}, signing "
+        f"before {load.sign_us_per_tx} us CPU a transaction; at most {load.behind_ms_max} ms late",
+        **{
+            f"fault {at}": f"{fault.kind} {fault.node} at {fault.start_s:g} s"
+            + (f", back at {fault.end_s:g} s" if fault.end_s is not None else "")
+            for at, fault in enumerate(point.faults, 1)
+        },
+        **{f"missing {at}": text for at, text in enumerate(point.missing, 1)},
     }
-    title = f"{result['workload']}: {result['nodes']} nodes, {result['executors']} executors each"
-    return "\n".join([title, *[f"  {name:<16} {text}" for name, text in rows.items()]])
+    return [f"  {name:<13} {text}" for name, text in rows.items() if text]
+
+
+def _cpu(point: Point) -> dict[str, str]:
+    if point.cpu is None:
+        return {"CPU": "unknown"}
+    works = "  ".join(f"{name} {value:g}" for name, value in point.cpu.by_work_us.items())
+    shares = "  ".join(f"{name} {value:.1%}" for name, value in point.cpu.busy_share.items())
+    return {
+        "CPU": f"{point.cpu.us_per_tx_per_node:g} us a transaction and node: {works}",
+        "busy": f"{point.cpu.cores_per_node:g} cores a node; of one core: {shares}",
+    }
+
+
+def _memory(memory: Memory) -> str:
+    text = f"at {memory.at_s:g} s {memory.resident / _MIB:.0f} MiB resident"
+    if memory.pss is None or memory.pss_without_lmdb is None:
+        return text
+    return f"{text}, {memory.pss / _MIB:.0f} PSS, {memory.pss_without_lmdb / _MIB:.0f} PSS without LMDB"
+
+
+def _machine(result: Result) -> str:
+    box = result.machine
+    speed = box["calibration"]
+    lanes = speed.get("ed25519_verify_lanes_us")
+    return (
+        f"{box['processor']}, {box['cores']} cores ({speed.get('two_processes_gain', 'unknown')} x the work of one), "
+        f"{box['memory_gib']} GiB, Python {box['python']}, commit {box['commit']}; sha256 of 200 bytes "
+        f"{speed['sha256_200_bytes_us']} us, Ed25519 {speed['ed25519_verify_us']} us by library, "
+        f"{f'{lanes} us' if lanes else 'not'} by lanes"
+    )

@@ -1,166 +1,182 @@
-"""One benchmark run: a network of its own, the workload's set-up, warm-up, the measured window, the report."""
+"""Runs a plan: for each run and repeat a network of its own, the workload's set-up, one load or a sweep and a soak."""
 
 from __future__ import annotations
 
 import asyncio
-import math
-import sys
-import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final
+from datetime import UTC, datetime
+from itertools import count
+from typing import Final
 
-import aiohttp
-import msgspec
-
-from bench.cluster.load import LoadJob, LoadResult
-from bench.cluster.measure import NodeSample, sample
-from bench.cluster.report import summarize_run
-from bench.errors import BenchError
+from bench.cluster.figures import next_rate, sustained
+from bench.cluster.plan import ClusterPlan, PlanFile
+from bench.cluster.point import Prepared, measure
+from bench.cluster.results import Knee, Point, Result, Role, Run
+from bench.cluster.summary import Aim
+from bench.cluster.target import Target, own_network, running_network
 from bench.machine import machine
 from bench.workloads import WORKLOADS
-from chain.cli.processes import NetworkProcesses
 from chain.client import Client
-from chain.client.stages import stage_summary
+from chain.crypto import PrivateKey
 from chain.errors import ConfigError
-from chain.model.genesis import ChainParameters
-from chain.node.consortium import NetworkInfo, NodeSpec, create_network, load_account
 
-LIFETIME_HEIGHTS: Final = 1_000_000  # transactions are signed long before they are sent
+Say = Callable[[str], None]
+
+DRAIN_POLL_S: Final = 0.2
+SWEEP_POINTS_MAX: Final = 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterPlan:
-    """What to run. Rate in transactions a second, times in seconds."""
+class Remote:
+    """A network that runs already, and the account that deploys on it."""
 
-    workload: str = "send_payment"
-    nodes: int = 4
-    executors: int = 1
-    rate: float = 1_000.0
-    seconds: float = 60.0
-    warmup_s: float = 10.0
-    seed: int = 1
-    link_delay_ms: int = 0
-
-    def __post_init__(self) -> None:
-        if self.workload not in WORKLOADS:
-            raise ConfigError(f"workload is {self.workload!r}, must be one of {', '.join(WORKLOADS)}")
-        ranges = {
-            "nodes": (4, 32), "executors": (1, 64), "rate": (1, 100_000), "seconds": (1, 3_600), "warmup_s": (0, 600),
-            "link_delay_ms": (0, 10_000),
-        }  # fmt: skip
-        for field, (low, high) in ranges.items():
-            value = getattr(self, field)
-            if not (math.isfinite(value) and low <= value <= high):
-                raise ConfigError(f"{field} is {value:g}, must be {low}..{high}")
+    urls: tuple[str, ...]
+    key: PrivateKey
 
 
-async def run_cluster(plan: ClusterPlan, say: Callable[[str], None]) -> dict[str, Any]:
-    """The report as a JSON document; the network's folder is temporary."""
-    with tempfile.TemporaryDirectory(prefix="headrace-bench-") as folder:
-        network = create_network(
-            Path(folder) / "network",
-            name="bench",
-            nodes=[
-                NodeSpec(organisation=f"Bank {at}", role="bank", name=f"bank-{at}") for at in range(1, plan.nodes + 1)
-            ],
-            executors=plan.executors,
-            parameters=ChainParameters(lifetime_max=LIFETIME_HEIGHTS),
-            link_delay_ms=plan.link_delay_ms,
-        )
-        processes = NetworkProcesses(network)
-        say(f"starting {plan.nodes} nodes")
-        try:
-            await processes.start_all()
-            return await _measure(plan, network, processes, say)
-        finally:
-            await asyncio.shield(processes.stop())
+async def run_cluster(
+    plan: PlanFile, say: Say, *, remote: Remote | None = None, keep: Callable[[Result], None] = lambda _: None
+) -> Result:
+    """The result; `keep` is given what there is after each point, so that nothing measured is lost.
 
-
-async def _measure(
-    plan: ClusterPlan, network: NetworkInfo, processes: NetworkProcesses, say: Callable[[str], None]
-) -> dict[str, Any]:
-    urls = [node.rpc_url for node in network.nodes]
-    say(f"preparing {plan.workload}")
-    async with Client(urls, key=load_account(network.account_path("operator"))) as client:
-        contract = await WORKLOADS[plan.workload]().prepare(client)
-        expiry = client.height + LIFETIME_HEIGHTS * 9 // 10
-    job = LoadJob(
-        urls=tuple(urls),
-        chain_id=network.chain_id.hex(),
-        contract=contract.hex(),
-        workload=plan.workload,
-        rate=plan.rate,
-        count=int(plan.rate * (plan.warmup_s + plan.seconds)),
-        expiry=expiry,
-        seed=plan.seed,
+    Raises:
+        ConfigError: a plan that cannot be run. BenchError, ProcessError, HeadraceError: something failed on the way.
+    """
+    begin = time.monotonic()
+    say("measuring what this machine can do")
+    result = Result(
+        name=plan.name,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        seconds=0.0,
+        machine=await asyncio.to_thread(machine),
+        runs=[],
     )
-    say(f"signing {job.count:,} transactions")
-    load_process = await asyncio.create_subprocess_exec(
-        sys.executable, "-P", "-m", "bench.cluster.load",
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=2**30,
+    for run in plan.runs:
+        elsewhere = {"nodes": len(remote.urls), "urls": list(remote.urls)} if remote is not None else {}
+        entry = Run(name=run.name, question=run.question, plan=run.document() | elsewhere)
+        result.runs.append(entry)
+
+        def note(point: Point, entry: Run = entry) -> None:
+            entry.points.append(point)
+            keep(_timed(result, begin))
+
+        for repeat in range(run.repeats):
+            what = f"{run.name}: {run.workload}"
+            say(what if run.repeats == 1 else f"{what}, repeat {repeat + 1} of {run.repeats}")
+            async with _target(run, remote, say) as target:
+                knee = await _repeat(run, target, repeat, note, say)
+            if knee is not None:
+                entry.knees.append(knee)
+    finished = _timed(result, begin)
+    keep(finished)
+    return finished
+
+
+def _timed(result: Result, begin: float) -> Result:
+    return Result(
+        name=result.name, created=result.created, seconds=round(time.monotonic() - begin, 1), machine=result.machine,
+        runs=result.runs,
     )  # fmt: skip
-    try:
-        await _tell(load_process, msgspec.json.encode(job))
-        await _hear(load_process)
-        say(f"sending {plan.rate:g} transactions a second: {plan.warmup_s:g} s of warm-up, {plan.seconds:g} s measured")
-        await _tell(load_process, b"go")
-        pids = [running.pid for node in network.nodes if (running := processes.running(node.name)) is not None]
-        async with aiohttp.ClientSession() as session:
-            await asyncio.sleep(plan.warmup_s + 0.2)
-            first_s = time.monotonic()
-            before = await _sample_all(session, urls, pids)
-            await asyncio.sleep(max(0.0, plan.seconds - (time.monotonic() - first_s)))
-            after = await _sample_all(session, urls, pids)
-        answer = await _hear(load_process)
-        try:
-            load = msgspec.json.decode(answer, type=LoadResult)
-        except msgspec.DecodeError as error:
-            raise BenchError(f"the load generator answered {len(answer)} bytes that are no result: {error}") from None
-        await load_process.wait()
-    finally:
-        if load_process.returncode is None:
-            load_process.kill()
-            await load_process.wait()
-    async with Client(urls[0]) as client:
-        stages = await stage_summary(client, before[0].height + 1, after[0].height)
-    figures = summarize_run(
-        load=load,
-        before=before,
-        after=after,
-        window=(plan.warmup_s, plan.warmup_s + plan.seconds),
-        overlap=stages.overlap,
-        stage_mean_ms=stages.mean_ms,
+
+
+@asynccontextmanager
+async def _target(plan: ClusterPlan, remote: Remote | None, say: Say) -> AsyncIterator[Target]:
+    if remote is None:
+        async with own_network(plan, say) as target:
+            yield target
+        return
+    for name in ("parameters", "node", "ablation", "faults", "link_delays", "link_delay_ms"):
+        if getattr(plan, name):
+            raise ConfigError(f"{name} is set, must be absent with --url: the nodes are not the harness's own")
+    async with running_network(remote.urls, remote.key) as target:
+        yield target
+
+
+async def _repeat(
+    plan: ClusterPlan, target: Target, repeat: int, note: Callable[[Point], None], say: Say
+) -> Knee | None:
+    """One load, or a sweep and its soak, on one network."""
+    say(f"preparing {plan.workload}")
+    async with target.client() as client:
+        contract = await WORKLOADS[plan.workload]().prepare(client)
+        genesis = await client.genesis()
+        prepared = Prepared(
+            contract=contract, chain_id=await client.chain_id(), lifetime=genesis.parameters.lifetime_max
+        )
+
+    seeds = count(plan.seed + repeat * SWEEP_POINTS_MAX)
+
+    async def at(role: Role, rate: float, seconds: float) -> Point:
+        aim = Aim(role=role, repeat=repeat, rate=rate, seconds=seconds, seed=next(seeds))
+        point = await measure(plan, target, prepared, aim, say)
+        note(point)
+        return point
+
+    if plan.sweep is None:
+        await at("run", plan.rate, plan.measured_s)
+        return None
+    best = await _sweep(plan, target, at, say)
+    if best is not None and plan.soak_seconds:
+        rate = round(best.offered_tps * plan.soak_share, 1)
+        await at("soak", rate, plan.soak_seconds)
+    return Knee(
+        repeat=repeat,
+        offered_tps=best.offered_tps if best else None,
+        tps=best.tps if best else None,
+        certified_share_min=plan.certified_share_min,
+        p99_ms_max=plan.p99_ms_max,
     )
-    return {
-        "workload": plan.workload,
-        "nodes": plan.nodes,
-        "executors": plan.executors,
-        "offered_tps": plan.rate,
-        "seconds": plan.seconds,
-        "warmup_s": plan.warmup_s,
-        "seed": plan.seed,
-        "link_delay_ms": plan.link_delay_ms,
-        **figures,
-        "machine": machine(),
-    }
 
 
-async def _sample_all(session: aiohttp.ClientSession, urls: list[str], pids: list[int]) -> list[NodeSample]:
-    return list(await asyncio.gather(*[sample(session, url, pid) for url, pid in zip(urls, pids, strict=True)]))
+async def _sweep(
+    plan: ClusterPlan, target: Target, at: Callable[[Role, float, float], Awaitable[Point]], say: Say
+) -> Point | None:
+    """The highest point that was sustained; None: not even the first was."""
+    known: list[tuple[float, bool]] = []
+    best: Point | None = None
+    while len(known) < SWEEP_POINTS_MAX:
+        rate = _next(plan, known)
+        if not rate:
+            break
+        point = await at("sweep", rate, plan.seconds)
+        kept = sustained(
+            offered_tps=rate,
+            tps=point.tps,
+            p99_ms=point.latency_ms.p99 if point.latency_ms else None,
+            share_min=plan.certified_share_min,
+            p99_ms_max=plan.p99_ms_max,
+        )
+        known.append((rate, kept))
+        if kept and (best is None or rate > best.offered_tps):
+            best = point
+        if not await drained(target, plan.drain_s):
+            say(f"not empty {plan.drain_s:g} s after the load; the sweep ends here")
+            break
+    say(f"knee: {best.offered_tps:g} transactions a second" if best else "knee: below the first rate")
+    return best
 
 
-async def _tell(process: asyncio.subprocess.Process, line: bytes) -> None:
-    assert process.stdin is not None
-    process.stdin.write(line + b"\n")
-    await process.stdin.drain()
+def _next(plan: ClusterPlan, known: Sequence[tuple[float, bool]]) -> float:
+    sweep = plan.sweep
+    assert sweep is not None
+    if sweep.rates:
+        over = len(known) == len(sweep.rates) or (bool(known) and not known[-1][1])
+        return 0.0 if over else sweep.rates[len(known)]
+    rate = next_rate(known, start=sweep.start, factor=sweep.factor, highest=sweep.highest, refine=sweep.refine)
+    return round(rate, 1)
 
 
-async def _hear(process: asyncio.subprocess.Process) -> bytes:
-    assert process.stdout is not None
-    line = await process.stdout.readline()
-    if not line:
-        raise BenchError(f"the load generator ended with exit code {await process.wait()}")
-    return line
+async def drained(target: Target, drain_s: float) -> bool:
+    """Wait until no node has a transaction left in its pool; False: the time is over, and the next point would measure
+    the rest of this one."""
+    deadline = time.monotonic() + max(drain_s, 1.0)
+    for url in target.urls:
+        async with Client(url) as client:
+            while int((await client.rpc("get_pool_status"))["transactions"]) > 0:
+                if time.monotonic() > deadline:
+                    return False
+                await asyncio.sleep(DRAIN_POLL_S)
+    return True

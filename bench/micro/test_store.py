@@ -1,18 +1,45 @@
-"""Durable writes and reads of the store, blocks of 1,000 transactions with 2,000 writes each, every commit synced."""
+"""Durable writes and reads of the store, blocks of 1,000 transactions with 2,000 writes each, every commit synced.
+
+The last ones are what a node under load does: blocks of 200 payments on top of 100,000 accounts and 500,000 indexed
+transactions, microseconds of CPU a transaction in `extra_info`.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import random
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
+from bench.execute.workloads import WORKLOADS, blocks_of
+from bench.execute.world import CHAIN, World, block_of
 from chain.codec import encode, pack
-from chain.model.block import Certificate, Event, Header, Receipt, WriteSet, encode_header, header_hash
-from chain.model.merkle import pack_writes
-from chain.store import StateReader, Store, StoredBlock, open_store
+from chain.model.block import (
+    Certificate,
+    Event,
+    Header,
+    Receipt,
+    WriteSet,
+    decode_header,
+    encode_header,
+    header_hash,
+)  # fmt: skip
+from chain.model.merkle import chain_state_root, pack_writes, root_of_hashes
+from chain.store import BlockStore, JournalStore, StateReader, StateStore, Store, StoredBlock, open_store
+from contracts.runtime import Machine
+from executor.process import NoProgress
+from executor.serial import execute_serially
+from executor.state import BaseState
+
+BASE_BLOCKS = 250
+BASE_TRANSACTIONS = 2_000  # of each
+PAYMENTS = 200  # a block
+PAYMENT_BLOCKS = 60
 
 TRANSACTIONS = 1_000
 WRITES = 2_000
@@ -109,3 +136,127 @@ def test_read_one_receipt_of_a_block(benchmark: Any, store: Store) -> None:
     store.blocks.append([_block(store.blocks.tip())[1]])
     digest = hashlib.sha256(b"1/500").digest()
     assert benchmark(store.blocks.receipt, digest) is not None
+
+
+# --- a node under load ---
+
+
+class Payments(NamedTuple):
+    """A block of payments, executed."""
+
+    height: int  # of the state
+    hashes: list[bytes]
+    bodies: list[bytes]
+    receipts: tuple[bytes, ...]
+    writes: WriteSet
+    state_root: bytes
+
+
+class Load(NamedTuple):
+    state: Path  # to copy, before the first of them
+    blocks: list[Payments]
+
+
+@pytest.fixture(scope="module")
+def load(tmp_path_factory: pytest.TempPathFactory) -> Load:
+    folder = tmp_path_factory.mktemp("load") / "state"
+    world = World(folder)
+    made = blocks_of(
+        WORKLOADS["smallbank_uniform"], world, seed=1, blocks=PAYMENT_BLOCKS, transactions=PAYMENTS
+    )
+    first = world.height + 1
+    world.close()
+    base, machine = BaseState(StateReader(folder)), Machine(CHAIN.rule_set)
+    root, blocks = base.snapshot_root, []
+    for height, transactions in enumerate(made, first):
+        result = execute_serially(
+            block_of(height, transactions), base=base, machine=machine, chain=CHAIN, progress=NoProgress()
+        )
+        base.append(height, result.writes)
+        root = chain_state_root(root, root_of_hashes(result.leaf_hashes))
+        blocks.append(
+            Payments(
+                height, [item.hash for item in transactions], [item.raw for item in transactions],
+                tuple(result.receipts), sorted(result.writes.items()), root,
+            )
+        )  # fmt: skip
+    base.close()
+    return Load(folder, blocks)
+
+
+def _stored(parent: Header, hashes: Sequence[bytes], receipts: tuple[bytes, ...], writes: bytes) -> StoredBlock:
+    header = Header(
+        chain_id=bytes(32), height=parent.height + 1, time_ms=1, parent_hash=header_hash(parent),
+        proposal_digest=bytes(32), rule_set=1, validator_set_hash=bytes(32), transaction_count=len(hashes),
+        transaction_root=bytes(32), receipt_root=bytes(32), state_root=bytes(32), gas_used=0,
+    )  # fmt: skip
+    certificate = Certificate(kind=4, view=0, height=header.height, digest=header_hash(header), signatures=())
+    return StoredBlock(
+        header=encode_header(header), certificate=encode(certificate), proposal_digest=header.proposal_digest,
+        skipped=(), hashes=b"".join(hashes), receipts=receipts, writes=writes,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def filled(tmp_path: Path) -> Iterator[BlockStore]:
+    """500,000 transactions, each of which wrote two keys."""
+    blocks = BlockStore(tmp_path / "blocks", GENESIS)
+    draw = random.Random(7)
+    receipt = encode(Receipt(transaction_hash=bytes(32), status=0, gas_used=1, result=b"", error="", events=()))
+    for _ in range(BASE_BLOCKS):
+        hashes = [draw.randbytes(32) for _ in range(BASE_TRANSACTIONS)]
+        writes = pack_writes(sorted((draw.randbytes(32), b"\xc4\x03abc") for _ in range(2 * BASE_TRANSACTIONS)))
+        blocks.append([_stored(blocks.tip(), hashes, (receipt,) * BASE_TRANSACTIONS, writes)])
+    yield blocks
+    blocks.close()
+
+
+def _each(benchmark: Any, given: Sequence[Any], action: Callable[[Any], object]) -> None:
+    spent_us: list[float] = []
+
+    def timed(item: Any) -> None:
+        start_ns = time.thread_time_ns()
+        action(item)
+        spent_us.append((time.thread_time_ns() - start_ns) / 1e3 / PAYMENTS)
+
+    items = iter(given)
+    benchmark.pedantic(timed, setup=lambda: ((next(items),), {}), rounds=len(given))
+    benchmark.extra_info["cpu_us_per_transaction"] = round(sum(spent_us) / len(spent_us), 2)
+
+
+def test_append_payments(benchmark: Any, load: Load, filled: BlockStore) -> None:
+    blocks: list[StoredBlock] = []
+    parent = filled.tip()
+    for made in load.blocks:
+        blocks.append(_stored(parent, made.hashes, made.receipts, pack_writes(made.writes)))
+        parent = decode_header(blocks[-1].header)
+    _each(benchmark, blocks, lambda block: filled.append([block]))
+
+
+def test_look_for_unknown_transactions(benchmark: Any, load: Load, filled: BlockStore) -> None:
+    _each(benchmark, [made.hashes for made in load.blocks], filled.transaction_locations)
+
+
+def test_apply_payments(benchmark: Any, load: Load, tmp_path: Path) -> None:
+    shutil.copytree(load.state, tmp_path / "state")
+    state = StateStore(tmp_path / "state", chain_id=CHAIN.chain_id, genesis_state_root=bytes(32))
+    _each(benchmark, load.blocks, lambda made: state.apply([(made.height, made.state_root, made.writes)]))
+    state.close()
+
+
+def test_journal_payments(benchmark: Any, load: Load, tmp_path: Path) -> None:
+    """A proposal with its bodies and three more records in two more writes: what a block takes."""
+    journal = JournalStore(tmp_path / "journal", chain_id=CHAIN.chain_id)
+
+    def write(made: Payments) -> None:
+        height, proposal = made.height, b"".join(made.hashes)
+        journal.write(
+            [(height, proposal), (height, bytes(120))],
+            [(height, hashlib.sha256(proposal).digest(), proposal, made.bodies)],
+            prune_below=height - 8,
+        )
+        journal.write([(height, bytes(400)), (height, bytes(120))])
+        journal.write([(height, bytes(120))])
+
+    _each(benchmark, load.blocks, write)
+    journal.close()

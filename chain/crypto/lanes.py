@@ -480,22 +480,6 @@ def _negate(words: Words, at: int) -> None:
 
 
 @_compiled
-def digits(scalars: NDArray[np.uint8], signed: NDArray[np.int16], bits: int) -> None:
-    """Little-endian scalars below 2^253 as signed digits of 4 or 8 bits, the lowest first."""
-    half, steps = 1 << (bits - 1), 8 // bits
-    for index in range(len(scalars)):
-        carry = 0
-        for at in range(signed.shape[1]):
-            byte = np.int64(scalars[index, at // steps])
-            digit = ((byte >> (bits * (at % steps))) & ((1 << bits) - 1)) + carry
-            carry = 0
-            if digit >= half and at + 1 < signed.shape[1]:
-                digit -= 1 << bits
-                carry = 1
-            signed[index, at] = digit
-
-
-@_compiled
 def _sum_up(
     words: Words, base: int, first: int, multiples: NDArray[np.int16], of_base: NDArray[np.int16]
 ) -> None:

@@ -28,17 +28,18 @@ from chain.node.admission import Admission
 from chain.node.archive import BlockWriter, JournalWriter, NodeArchive
 from chain.node.catching_up import CatchingUp
 from chain.node.divergence import write_divergence
+from chain.node.executed import ExecutedTransactions
 from chain.node.executions import Executions
 from chain.node.faults import count_fault, count_stranger
 from chain.node.gossip import GossipIntake
 from chain.node.members import NodeMembers
 from chain.node.pool_watch import PoolWatch
 from chain.node.surroundings import REAL, Surroundings
-from chain.node.tracker import ExecutedTransactions, Waiters
+from chain.node.tracker import OrderedTransactions, Waiters
 from chain.pipeline import ConsensusStage, ExecuteStage, PackStage, Stage, StoreStage
 from chain.pipeline.bodies import Bodies, LiveProposal
 from chain.pipeline.execute import ExecutedBlock
-from chain.pipeline.pack import PackRequest
+from chain.pipeline.pack import PackRequest, bounded_interval_ms
 from chain.pipeline.spans import CpuMeter, Spans, now_us
 from chain.pipeline.store import CertifiedBlock
 from chain.pool import Gossip, Intake, IntakeResult, Pool, PoolLimits
@@ -102,7 +103,7 @@ class Node:
         self._tasks: set[asyncio.Task[None]] = set()
         self._threads: list[ThreadPoolExecutor] = []
         self._executed: dict[Height, ExecutedBlock] = {}
-        self.ordered: dict[Digest, Height] = {}  # transactions whose position is fixed and which are not stored
+        self.ordered = OrderedTransactions()
         self._stopping = False
         self._executor_cpu_us = 0
         self.executions = Executions()
@@ -222,7 +223,7 @@ class Node:
         self.fetcher = self.catching_up.fetcher
 
     def _build_line(self) -> None:
-        replica = self.replica
+        replica, times = self.replica, self.config.consensus
         self.consensus = ConsensusStage(
             replica=replica,
             chain_id=self.chain_id,
@@ -245,10 +246,13 @@ class Node:
             bodies=self.bodies,
             spans=self.spans,
             cpu=self.cpu,
-            block_interval_ms=self.config.consensus.block_interval_ms,
+            block_interval_ms=bounded_interval_ms(
+                times.block_interval_ms, view_timeout_ms=times.view_timeout_ms,
+                pooled_ms_max=self.config.pool.pooled_ms_max,
+            ),
             in_flight=lambda: len(replica.in_flight),
-            backlog=lambda: replica.ordered_height - self.last_header.height,
-            backlog_max=BACKLOG_HEIGHTS_MAX,
+            backlog=self._backlog,
+            backlog_max=BACKLOG_HEIGHTS_MAX if self.config.is_pipelined else 1,
             wall_ms=self.around.wall_ms,
             clock_us=self.around.now_us,
             packed=self._on_packed,
@@ -287,6 +291,11 @@ class Node:
         )
         self.stages: tuple[Stage, ...] = (self.pack, self.consensus, self.execute_stage, self.store_stage)
 
+    def _backlog(self) -> int:
+        """Heights ordered and not stored yet; without pipelining those that are only proposed count too."""
+        ordered = self.replica.ordered_height - self.last_header.height
+        return ordered if self.config.is_pipelined else max(ordered, len(self.replica.in_flight))
+
     def _reserve_standing(self) -> None:
         """After a restart: what live proposals of the journal hold must not be packed a second time."""
         for digest in self.replica.standing:
@@ -302,6 +311,7 @@ class Node:
         for stage in self.stages:
             self.spawn(stage.run()).add_done_callback(self._on_stage_done)
         self.spawn(self.pool_watch.run())
+        self.spawn(self.index.fill_from_store(self.read_thread))
         self.catching_up.start()
         self.post(Started())
 
@@ -377,6 +387,7 @@ class Node:
         spent["verify"] = self.verifier.cpu_us
         total = time.process_time_ns() // 1_000
         spent["rest"] = max(0, total - sum(spent.values()))
+        spent["verify"] += self.around.check_cpu_us()
         spent["execute"] = self._executor_cpu_us
         return spent
 
@@ -433,7 +444,7 @@ class Node:
     def find_transaction(self, transaction_hash: Digest) -> bytes | None:
         """A raw transaction that is not stored yet: in the pool, or in a proposal that is on its way to the store."""
         raw = self.archive.find_transaction(transaction_hash)
-        height = self.ordered.get(transaction_hash)
+        height = self.ordered.height_of(transaction_hash)
         if raw is not None or height is None:
             return raw
         return self.bodies.transaction(height, transaction_hash)
@@ -469,12 +480,12 @@ class Node:
         self.pool_watch.changed()
 
     def speculate(self, proposal: Proposal, digest: Digest) -> None:
-        if self.config.executor.speculate:
+        if self.config.executor.speculate and self.config.is_pipelined:
             self.execute_stage.speculate(proposal, digest)
 
     def execute(self, proposal: Proposal, digest: Digest) -> None:
         hashes = proposal.transaction_hashes()
-        self.ordered.update(dict.fromkeys(hashes, Height(proposal.height)))
+        self.ordered.put(Height(proposal.height), hashes)
         self.waiters.wake_transactions(hashes)
         self.execute_stage.put(proposal, digest)
 
@@ -525,7 +536,7 @@ class Node:
         self._executed[Height(block.header.height)] = block
         self._executor_cpu_us += block.output.stats.cpu_us
         self.executions.add(block.header.height, len(block.hashes), block.output.stats)
-        self.pool.remove(block.proposal.transaction_hashes())
+        self.pool.remove(self.ordered.at(block.header.height))
         self.pool_watch.changed()
         if block.validators is not None:
             log.info("validators_scheduled", height=block.header.height, validators=len(block.validators))
@@ -545,11 +556,8 @@ class Node:
         self.journal.prune_below = height + 1
         for block in blocks:
             self.transactions_total += len(block.executed.hashes)
-            self.index.stored(block.executed.hashes)
-            hashes = block.executed.proposal.transaction_hashes()
-            for transaction_hash in hashes:
-                self.ordered.pop(transaction_hash, None)
-            self.waiters.wake_transactions(hashes)
+            self.waiters.wake_transactions(self.ordered.take(block.executed.header.height))
+        self.index.stored(height)
         self.waiters.wake_transactions(self.pool.expire(height))
         self.bodies.forget_up_to(height)
         self.obtainer.cancel_up_to(height)

@@ -1,52 +1,50 @@
-"""Where each transaction is, and who waits for it to get further."""
+"""Transactions between order and store, and who waits for one, or for the chain, to get further."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from typing import Protocol
+from collections.abc import Sequence
 
 from chain.types import Digest, Height
 
 
-class StoredIndex(Protocol):
-    def transaction_locations(self, hashes: Sequence[bytes]) -> Sequence[object | None]: ...
+class OrderedTransactions:
+    """Transactions whose position is fixed and whose block is not stored: by height, as there are few heights and few
+    questions."""
 
+    def __init__(self) -> None:
+        self._hashes: dict[Height, list[Digest]] = {}
+        self._sets: dict[Height, frozenset[Digest]] = {}
 
-class ExecutedTransactions:
-    """Which transactions are in executed blocks: those of unstored heights here, the rest in the store's index.
+    def __len__(self) -> int:
+        return sum(map(len, self._hashes.values()))
 
-    This is what makes execution's word on duplicates the same everywhere: it depends on the chain alone.
-    """
+    def put(self, height: Height, hashes: list[Digest]) -> None:
+        self._hashes[height] = hashes
+        self._sets[height] = frozenset(hashes)
 
-    def __init__(self, stored: StoredIndex, latest: Height) -> None:
-        self._stored = stored
-        self._recent: dict[Digest, Height] = {}
-        self.latest = latest  # executed height
+    def height_of(self, transaction_hash: bytes) -> Height | None:
+        """Where it is ordered and not stored."""
+        for height, hashes in self._sets.items():
+            if transaction_hash in hashes:
+                return height
+        return None
 
-    def executed(self, hashes: Sequence[Digest]) -> list[bool]:
-        if not hashes:
-            return []
-        recent = self._recent
-        return [
-            location is not None or transaction_hash in recent
-            for transaction_hash, location in zip(hashes, self._stored.transaction_locations(hashes), strict=True)
-        ]
+    def at(self, height: int) -> Sequence[Digest]:
+        """In the proposal's order; nothing where nothing is ordered, or where the block is stored."""
+        return self._hashes.get(Height(height), ())
 
-    def add(self, height: Height, hashes: Sequence[Digest]) -> None:
-        self._recent.update(dict.fromkeys(hashes, height))
-        self.latest = height
-
-    def stored(self, hashes: Iterable[Digest]) -> None:
-        for transaction_hash in hashes:
-            self._recent.pop(transaction_hash, None)
+    def take(self, height: int) -> Sequence[Digest]:
+        """`at`; the block is stored."""
+        self._sets.pop(Height(height), None)
+        return self._hashes.pop(Height(height), ())
 
 
 class Waiters:
     """Futures of those who wait for a transaction to change its state, or for a height."""
 
     def __init__(self) -> None:
-        self._transactions: dict[bytes, list[asyncio.Future[None]]] = {}
+        self._transactions: dict[bytes, list[asyncio.Future[bool]]] = {}
         self._heights: list[tuple[int, asyncio.Future[bool]]] = []
 
     def __len__(self) -> int:
@@ -54,39 +52,37 @@ class Waiters:
 
     async def transaction_moved(self, transaction_hash: bytes, timeout_s: float) -> bool:
         """True when the transaction's state changed; False when the time is over."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[bool] = loop.create_future()
         waiting = self._transactions.setdefault(transaction_hash, [])
         waiting.append(future)
+        alarm = loop.call_at(loop.time() + timeout_s, _tell, future, False)
         try:
-            async with asyncio.timeout(timeout_s):
-                await future
-        except TimeoutError:
-            return False
+            return await future
         finally:
-            if not future.done() or future.cancelled():
+            alarm.cancel()
+            if self._transactions.get(transaction_hash) is waiting:  # nobody woke it
                 waiting.remove(future)
-            if not waiting and self._transactions.get(transaction_hash) is waiting:
-                del self._transactions[transaction_hash]
-        return True
+                if not waiting:
+                    del self._transactions[transaction_hash]
 
-    def wake_transactions(self, hashes: Iterable[bytes]) -> None:
+    def wake_transactions(self, hashes: Sequence[bytes]) -> None:
         if not self._transactions:
             return
         for transaction_hash in hashes:
             for future in self._transactions.pop(transaction_hash, ()):
-                if not future.done():
-                    future.set_result(None)
+                _tell(future, True)
 
     async def height_reached(self, height: int, timeout_s: float) -> bool:
-        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[bool] = loop.create_future()
         entry = (height, future)
         self._heights.append(entry)
+        alarm = loop.call_at(loop.time() + timeout_s, _tell, future, False)
         try:
-            async with asyncio.timeout(timeout_s):
-                return await future
-        except TimeoutError:
-            return False
+            return await future
         finally:
+            alarm.cancel()
             if entry in self._heights:
                 self._heights.remove(entry)
 
@@ -94,5 +90,9 @@ class Waiters:
         reached = [entry for entry in self._heights if entry[0] <= stored]
         self._heights = [entry for entry in self._heights if entry[0] > stored]
         for _, future in reached:
-            if not future.done():
-                future.set_result(True)
+            _tell(future, True)
+
+
+def _tell(future: asyncio.Future[bool], answer: bool) -> None:
+    if not future.done():
+        future.set_result(answer)

@@ -53,6 +53,7 @@ class Work(Generic[T, OutT]):
     time_ms: int = 0  # block time
     skipped: tuple[int, ...] = ()  # positions
     kept: list[T] = field(default_factory=list)  # transactions to execute, in order
+    hashes: list[Digest] = field(default_factory=list)  # theirs
     output: OutT | None = None
 
     @property
@@ -125,7 +126,7 @@ class ExecutionLine(Generic[T, OutT]):
             work.void = True
             if work.started:
                 self._started -= 1
-                self._running.difference_update([transaction.hash for transaction in work.kept])
+                self._running.difference_update(work.hashes)
                 self._void_from = work.height
                 self.stats.discarded += 1
 
@@ -151,15 +152,16 @@ class ExecutionLine(Generic[T, OutT]):
         """
         if work is not self.next() or self._void_from is not None:
             raise InvariantError(f"height {work.height} started out of turn")
-        running = self._running
-        skipped: list[int] = []
-        for position, transaction in enumerate(transactions):
-            if executed[position] or transaction.hash in running or transaction.expiry < work.proposal.height:
-                skipped.append(position)
-            else:
-                work.kept.append(transaction)
-        running.update([transaction.hash for transaction in work.kept])
-        work.skipped = tuple(skipped)
+        running, height = self._running, work.proposal.height
+        hashes = [transaction.hash for transaction in transactions]
+        late = [transaction.expiry < height for transaction in transactions]
+        if True in executed or True in late or not running.isdisjoint(hashes):
+            skips = [done or old or key in running for done, old, key in zip(executed, late, hashes, strict=True)]
+            work.skipped = tuple([position for position, skip in enumerate(skips) if skip])
+            transactions = [item for item, skip in zip(transactions, skips, strict=True) if not skip]
+            hashes = [key for key, skip in zip(hashes, skips, strict=True) if not skip]
+        work.kept, work.hashes = list(transactions), hashes
+        running.update(hashes)
         before_ms = self._works[self._started - 1].time_ms if self._started else self._time_ms
         work.time_ms = max(before_ms, work.proposal.timestamp_ms)
         work.started = True
@@ -186,5 +188,5 @@ class ExecutionLine(Generic[T, OutT]):
             raise InvariantError(f"height {work.height} published before it is ordered and executed")
         self._works.popleft()
         self._started -= 1
-        self._running.difference_update([transaction.hash for transaction in work.kept])
+        self._running.difference_update(work.hashes)
         self.height, self._time_ms = work.height, work.time_ms

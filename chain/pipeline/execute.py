@@ -188,7 +188,7 @@ class ExecuteStage:
         return ExecutionInput(
             height=work.height,
             time_ms=work.time_ms,
-            hashes=b"".join([transaction.hash for transaction in kept]),
+            hashes=b"".join(work.hashes),
             senders=b"".join([transaction.sender for transaction in kept]),
             transactions=tuple([transaction.raw for transaction in kept]),
         )
@@ -257,7 +257,7 @@ class ExecuteStage:
             proposal=work.proposal,
             proposal_digest=work.digest,
             skipped=work.skipped,
-            hashes=[transaction.hash for transaction in work.kept],
+            hashes=work.hashes,
             output=output,
             validators=self._scheduled(output.writes),
         )

@@ -44,13 +44,17 @@ from consensus.effects import (
     VoteRecord,
 )
 from consensus.events import Event, MessageReceived, PeerStatus, Stored, Timer, TimerFired
-from consensus.messages import Checkpoint, MessageType, Status
+from consensus.messages import Checkpoint, MessageType, PrePrepare, Status
 
 SCHEME_ED25519 = 1
 FRAMES_PENDING_MAX = 2_000  # of one sender
 FRAME_BYTES_PENDING_MAX = 2 * MESSAGE_BYTES_MAX  # of one sender
 FRAMES_PER_ROUND_MAX = 64
 FAULT_REASONS_MAX = 64
+DIGESTS_KNOWN_MAX = 256  # of proposals
+RECORDS_HELD_MAX = 16
+LEAVING = (Broadcast, Send, Store, Diverged, ReportFault)
+TIMER_SLACK_S = 0.001  # an event loop may ring so much too early
 
 
 class Transport(Protocol):
@@ -131,7 +135,8 @@ class ConsensusStage:
         self._halted = False
         self._outbox: list[Effect] = []
         self._outbox_there = asyncio.Event()
-        self._timers: dict[Timer, asyncio.TimerHandle] = {}
+        self._due: dict[Timer, float] = {}  # the timers that run, by the loop's clock
+        self._alarms: dict[Timer, asyncio.TimerHandle] = {}  # may ring too early, when a timer was armed again since
         self._digests: dict[int, tuple[Proposal, Digest]] = {}  # by height: a proposal's digest is computed once
         self.faults: dict[str, int] = {}
         self.views_entered = 0
@@ -176,9 +181,10 @@ class ConsensusStage:
             tasks.create_task(self._carry_out(), name="consensus-outbox")
 
     def stop(self) -> None:
-        for handle in self._timers.values():
-            handle.cancel()
-        self._timers.clear()
+        for alarm in self._alarms.values():
+            alarm.cancel()
+        self._alarms.clear()
+        self._due.clear()
 
     async def _take_in(self) -> None:
         while True:
@@ -230,6 +236,8 @@ class ConsensusStage:
 
     def _hear(self, message: Examined) -> None:
         match message.signed.message:
+            case PrePrepare(proposal=proposal):
+                self._know(proposal, message.digest)
             case Status(certified=height) | Checkpoint(height=height):
                 sender = message.signed.sender
                 self.peer_certified[sender] = max(height, self.peer_certified.get(sender, 0))
@@ -247,18 +255,22 @@ class ConsensusStage:
 
     async def _carry_out(self) -> None:
         loop = asyncio.get_running_loop()
+        held: list[JournalRecord] = []
         while True:
             await self._outbox_there.wait()
             self._outbox_there.clear()
             effects, self._outbox = self._outbox, []
-            records = [effect.record for effect in effects if isinstance(effect, Persist)]
+            records = held + [effect.record for effect in effects if isinstance(effect, Persist)]
+            if len(records) <= RECORDS_HELD_MAX and _may_be_held(records, effects):
+                held, records = records, []
             done = 0
             if records:
-                while not isinstance(effects[done], Persist):  # what stands before the first record need not wait
+                while not held and not isinstance(effects[done], Persist):  # what stands before the first need not wait
                     self._perform(effects[done])
                     done += 1
                 proposals = [self._live(record.proposal) for record in records if isinstance(record, ProposalRecord)]
                 await loop.run_in_executor(self._journal_thread, self._write, records, proposals)
+                held = []
             for effect in effects[done:]:
                 self._perform(effect)
 
@@ -285,9 +297,7 @@ class ConsensusStage:
             case SetTimer(timer=timer, at=at):
                 self._set_timer(timer, at)
             case CancelTimer(timer=timer):
-                handle = self._timers.pop(timer, None)
-                if handle is not None:
-                    handle.cancel()
+                self._due.pop(timer, None)
             case RequestProposal(view=view, height=height, may_be_empty=may_be_empty):
                 self._neighbours.request_proposal(PackRequest(view, height, may_be_empty))
             case CancelRequests():
@@ -312,15 +322,26 @@ class ConsensusStage:
                 assert_never(effect)
 
     def _set_timer(self, timer: Timer, at: Instant) -> None:
-        handle = self._timers.pop(timer, None)
-        if handle is not None:
-            handle.cancel()
-        delay = max(0, at - self._now()) / 1_000
-        self._timers[timer] = asyncio.get_running_loop().call_later(delay, self._fire, timer)
+        """With every height the timers are armed again, nearly always for later: the alarm that is set will do."""
+        loop = asyncio.get_running_loop()
+        self._due[timer] = due = loop.time() + max(0, at - self._now()) / 1_000
+        alarm = self._alarms.get(timer)
+        if alarm is None or alarm.when() > due:
+            if alarm is not None:
+                alarm.cancel()
+            self._alarms[timer] = loop.call_at(due, self._ring, timer)
 
-    def _fire(self, timer: Timer) -> None:
-        self._timers.pop(timer, None)
-        self.post(TimerFired(timer=timer))
+    def _ring(self, timer: Timer) -> None:
+        del self._alarms[timer]
+        due = self._due.get(timer)
+        if due is None:
+            return
+        loop = asyncio.get_running_loop()
+        if loop.time() < due - TIMER_SLACK_S:
+            self._alarms[timer] = loop.call_at(due, self._ring, timer)
+        else:
+            del self._due[timer]
+            self.post(TimerFired(timer=timer))
 
     # --- spans ---
 
@@ -330,10 +351,13 @@ class ConsensusStage:
         if known is not None and known[0] is proposal:
             return known[1]
         digest = proposal_digest(proposal)
-        self._digests[proposal.height] = (proposal, digest)
-        while len(self._digests) > 256:
-            del self._digests[next(iter(self._digests))]
+        self._know(proposal, digest)
         return digest
+
+    def _know(self, proposal: Proposal, digest: Digest) -> None:
+        self._digests[proposal.height] = (proposal, digest)
+        while len(self._digests) > DIGESTS_KNOWN_MAX:
+            del self._digests[next(iter(self._digests))]
 
     def _note(self, effects: Sequence[Effect]) -> None:
         """Stage times: consensus runs from the first sign of a proposal to its order, checkpoint from our vote on."""
@@ -354,6 +378,14 @@ class ConsensusStage:
                     self._spans.end("checkpoint", Height(at))
                 case _:
                     pass
+
+
+def _may_be_held(records: Sequence[JournalRecord], effects: Sequence[Effect]) -> bool:
+    """Nothing of it leaves the process, so the records can be written with the next: that a height is ordered follows
+    from commit votes which are durable where they were given. Execution need not wait for a disk."""
+    return not any(isinstance(effect, LEAVING) for effect in effects) and all(
+        isinstance(record, CertificateRecord) and record.certificate.kind == MessageType.COMMIT for record in records
+    )
 
 
 class _Inbox:

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from chain.errors import BadInput
 from chain.model.signing import decode_transaction, signature_item
-from chain.model.transaction import Transaction
+from chain.model.transaction import Transaction, TransactionBody
 from chain.pool.pool import Pool
 from chain.types import Digest, Height, Instant
 
@@ -33,9 +32,12 @@ class KnownTransactions(Protocol):
         """Whether each is in an executed block, stored or not."""
         ...
 
+    def executed_since(self, height: Height, hashes: Sequence[Digest]) -> list[bool]:
+        """`executed`, for hashes that were not when `height` was the latest."""
+        ...
 
-@dataclass(frozen=True, slots=True)
-class IntakeResult:
+
+class IntakeResult(NamedTuple):
     """`hash` is given whenever the bytes could be decoded; `error` is None if the transaction is in the pool."""
 
     hash: Digest | None
@@ -88,85 +90,75 @@ class Intake:
             latest = self._known.latest
             candidates = self._check_cheaply(raws, results, self._lifetime_slack if gossip else 0)
             items = [signature_item(transaction) for _, transaction in candidates]
+        if not candidates:
+            return [result for result in results if result is not None], []
         verdicts = await self._verifier.verify(items)
         with self._measure("accept"):
+            executed = [False] * len(candidates)
             if self._known.latest != latest:
-                candidates, verdicts = self._drop_executed(candidates, verdicts, results)
-            added = self._add_genuine(candidates, verdicts, results)
+                executed = self._known.executed_since(latest, [transaction.hash for _, transaction in candidates])
+            added = self._add_genuine(candidates, verdicts, executed, results)
         return [result for result in results if result is not None], added
 
     def _add_genuine(
         self,
         candidates: Sequence[tuple[int, Transaction]],
         verdicts: Sequence[bool],
+        executed: Sequence[bool],
         results: list[IntakeResult | None],
     ) -> list[Transaction]:
+        """What another copy brought into a block meanwhile must not enter the pool, where nothing would remove it."""
         added: list[Transaction] = []
         now, height = self._now(), self._height()
-        for (at, transaction), genuine in zip(candidates, verdicts, strict=True):
-            try:
-                if transaction.body.expiry <= height:
-                    raise BadInput("expired", "the transaction expired while its signature was checked")
-                if not genuine:
-                    raise BadInput("bad_signature", "the signature does not match the public key and the body")
-                if not self._pool.add(transaction, now):
-                    raise BadInput("duplicate", "the transaction is in the pool already")
-                added.append(transaction)
-                results[at] = IntakeResult(transaction.hash, None)
-            except BadInput as error:
-                results[at] = self._refuse(transaction.hash, error)
-        return added
-
-    def _drop_executed(
-        self,
-        candidates: Sequence[tuple[int, Transaction]],
-        verdicts: Sequence[bool],
-        results: list[IntakeResult | None],
-    ) -> tuple[list[tuple[int, Transaction]], list[bool]]:
-        """What another copy brought into a block meanwhile must not enter the pool, where nothing would remove it."""
-        executed = self._known.executed([transaction.hash for _, transaction in candidates])
-        kept: list[tuple[int, Transaction]] = []
-        kept_verdicts: list[bool] = []
-        for candidate, genuine, done in zip(candidates, verdicts, executed, strict=True):
+        for (at, transaction), genuine, done in zip(candidates, verdicts, executed, strict=True):
+            error: BadInput | None = None
             if done:
-                results[candidate[0]] = self._refuse(candidate[1].hash, _executed_already())
+                error = _executed_already()
+            elif transaction.body.expiry <= height:
+                error = BadInput("expired", "the transaction expired while its signature was checked")
+            elif not genuine:
+                error = BadInput("bad_signature", "the signature does not match the public key and the body")
             else:
-                kept.append(candidate)
-                kept_verdicts.append(genuine)
-        return kept, kept_verdicts
+                try:
+                    if self._pool.add(transaction, now):
+                        added.append(transaction)
+                    else:
+                        error = _pooled_already()
+                except BadInput as full:
+                    error = full
+            results[at] = IntakeResult(transaction.hash, None) if error is None else self._refuse(transaction, error)
+        return added
 
     def _check_cheaply(
         self, raws: Sequence[bytes], results: list[IntakeResult | None], slack: int
     ) -> list[tuple[int, Transaction]]:
         """Everything that needs no signature check; a body is looked at once per batch."""
-        decoded: list[tuple[int, Transaction]] = []
-        in_batch: set[Digest] = set()
+        pool, height = self._pool, self._height()
+        is_roomy = pool.has_room(transactions=len(raws), transaction_bytes=sum(map(len, raws)))
+        fresh: dict[Digest, tuple[int, Transaction]] = {}
         for at, raw in enumerate(raws):
             transaction = None
             try:
                 transaction = decode_transaction(raw)
-                self._check_fields(transaction, slack)
-                if transaction.hash in self._pool or transaction.hash in in_batch:
-                    raise BadInput("duplicate", "the transaction is in the pool already")
-                self._pool.check_room(transactions=len(in_batch) + 1, transaction_bytes=len(raw))
-                in_batch.add(transaction.hash)
-                decoded.append((at, transaction))
+                self._check_fields(transaction.body, height, slack)
+                if transaction.hash in pool or transaction.hash in fresh:
+                    raise _pooled_already()
+                if not is_roomy:
+                    pool.check_room(transactions=len(fresh) + 1, transaction_bytes=len(raw))
+                fresh[transaction.hash] = (at, transaction)
             except BadInput as error:
-                results[at] = self._refuse(transaction.hash if transaction else None, error)
-        executed = self._known.executed([transaction.hash for _, transaction in decoded])
-        fresh: list[tuple[int, Transaction]] = []
-        for (at, transaction), done in zip(decoded, executed, strict=True):
+                results[at] = self._refuse(transaction, error)
+        executed = self._known.executed(list(fresh))
+        if not any(executed):
+            return list(fresh.values())
+        for (at, transaction), done in zip(fresh.values(), executed, strict=True):
             if done:
-                results[at] = self._refuse(transaction.hash, _executed_already())
-            else:
-                fresh.append((at, transaction))
-        return fresh
+                results[at] = self._refuse(transaction, _executed_already())
+        return [candidate for candidate, done in zip(fresh.values(), executed, strict=True) if not done]
 
-    def _check_fields(self, transaction: Transaction, slack: int) -> None:
-        body = transaction.body
+    def _check_fields(self, body: TransactionBody, height: Height, slack: int) -> None:
         if body.chain_id != self._chain_id:
             raise BadInput("wrong_chain", f"signed for chain {body.chain_id.hex()}, this is {self._chain_id.hex()}")
-        height = self._height()
         if body.expiry <= height:
             raise BadInput("expired", f"expiry height {body.expiry} is not above the certified height {height}")
         if body.expiry > height + self._lifetime_max + slack:
@@ -176,10 +168,15 @@ class Intake:
         if not 0 < body.gas_limit <= self._transaction_gas_max:
             raise BadInput("gas_limit", f"gas limit {body.gas_limit}, must be 1..{self._transaction_gas_max}")
 
-    def _refuse(self, transaction_hash: Digest | None, error: BadInput) -> IntakeResult:
+    def _refuse(self, transaction: Transaction | None, error: BadInput) -> IntakeResult:
         self.refused[error.code] = self.refused.get(error.code, 0) + 1
-        return IntakeResult(transaction_hash, error)
+        error.__traceback__ = error.__context__ = None  # their frames hold the batch: a cycle for each refusal
+        return IntakeResult(None if transaction is None else transaction.hash, error)
 
 
 def _executed_already() -> BadInput:
     return BadInput("duplicate", "the transaction is executed already")
+
+
+def _pooled_already() -> BadInput:
+    return BadInput("duplicate", "the transaction is in the pool already")

@@ -14,16 +14,16 @@ from typing import Any, Final
 import msgspec
 import structlog
 from aiohttp import web
-from aiohttp.web_protocol import RequestHandler
 
 from chain.codec import decode, encode
 from chain.errors import DecodeError
 from chain.rpc import methods
+from chain.rpc.connection import HEAD_BYTES_MAX, Answer, Connection
 from chain.rpc.definitions import METHODS, Api, Call
 from chain.rpc.dispatch import Dispatcher
 from chain.rpc.errors import ERRORS, TOO_LARGE, RpcError
 from chain.rpc.limits import RpcLimits
-from chain.rpc.methods.transactions import send_many
+from chain.rpc.methods.transactions import code_of, submit_many
 from chain.rpc.services import NodeServices
 from chain.types import Instant
 
@@ -31,7 +31,6 @@ log = structlog.get_logger("chain.rpc")
 
 BACKLOG: Final = 512
 SHUTDOWN_TIMEOUT_S: Final = 5.0
-HEAD_BYTES_MAX: Final = 8_190
 HEADERS_MAX: Final = 64
 SMALL_ANSWER_BYTES: Final = 32 * 1024  # fits into the socket's buffer
 WELCOME: Final = """\
@@ -51,61 +50,36 @@ def wall_clock() -> Instant:
     return Instant(time.time_ns() // 1_000_000)
 
 
-class _Connection(RequestHandler):
-    """aiohttp's connection with a deadline for the first request's head; later ones fall under the idle time."""
-
-    __slots__ = ("_head_deadline", "_server")
-
-    def __init__(self, server: _HttpServer, **kwargs: Any) -> None:
-        super().__init__(server, **kwargs)
-        self._server = server
-        self._head_deadline: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        if not self._server.admit(self):
-            self.force_close()
-            return
-        loop = asyncio.get_running_loop()
-        self._head_deadline = loop.call_later(self._server.limits.head_timeout_ms / 1_000, transport.close)
-
-    def head_complete(self) -> None:
-        if self._head_deadline is not None:
-            self._head_deadline.cancel()
-            self._head_deadline = None
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        self.head_complete()
-        self._server.dismiss(self)
-        super().connection_lost(exc)
-
-
 class _HttpServer(web.Server):
     """Makes connections and counts them."""
 
     def __init__(
-        self, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], limits: RpcLimits
+        self,
+        handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+        take: Callable[[bytes], Awaitable[Answer]],
+        limits: RpcLimits,
     ) -> None:
         super().__init__(handler, handler_cancellation=True)
+        self.take = take
         self.limits = limits
-        self.open: set[_Connection] = set()
+        self.open: set[Connection] = set()
         self.refused = 0
 
-    def __call__(self) -> _Connection:
-        return _Connection(
-            self, loop=asyncio.get_running_loop(), keepalive_timeout=self.limits.idle_timeout_ms / 1_000,
+    def __call__(self) -> Connection:
+        return Connection(
+            self, self, loop=asyncio.get_running_loop(), keepalive_timeout=self.limits.idle_timeout_ms / 1_000,
             lingering_time=self.limits.linger_ms / 1_000, access_log=None, auto_decompress=False,
             max_headers=HEADERS_MAX, max_line_size=HEAD_BYTES_MAX, max_field_size=HEAD_BYTES_MAX,
         )  # fmt: skip
 
-    def admit(self, connection: _Connection) -> bool:
+    def admit(self, connection: Connection) -> bool:
         if len(self.open) >= self.limits.connections_max:
             self.refused += 1
             return False
         self.open.add(connection)
         return True
 
-    def dismiss(self, connection: _Connection) -> None:
+    def dismiss(self, connection: Connection) -> None:
         self.open.discard(connection)
 
 
@@ -128,7 +102,7 @@ class RpcServer:
         self._limits = limits or RpcLimits()
         self._api = Api(services, self._limits, now)
         self.dispatcher = Dispatcher(METHODS, self._api, on_bug=on_bug)
-        self._http = _HttpServer(self._handle, self._limits)
+        self._http = _HttpServer(self._handle, self._take, self._limits)
         self._listener: asyncio.Server | None = None
 
     async def start(self) -> None:
@@ -167,7 +141,7 @@ class RpcServer:
 
     async def _handle(self, request: web.BaseRequest) -> web.Response:
         connection = request.protocol
-        if isinstance(connection, _Connection):
+        if isinstance(connection, Connection):
             connection.head_complete()
         response = await self._respond(request)
         if isinstance(response.body, bytes) and len(response.body) > SMALL_ANSWER_BYTES:
@@ -222,19 +196,23 @@ class RpcServer:
         return web.Response(body=answer, content_type="application/json")
 
     async def _post_transactions(self, request: web.BaseRequest) -> web.Response:
-        """Body: canonical msgpack array of raw transactions. Answer: array of [hash, code, message], same order."""
         body = await self._read(request)
         if isinstance(body, web.Response):
             return body
+        answer = await self._take(body)
+        return web.Response(status=answer.status, body=answer.body, headers={"Content-Type": answer.content_type})
+
+    async def _take(self, body: bytes) -> Answer:
+        """Body: canonical msgpack array of raw transactions. Answer: array of [hash, code, message], same order."""
         try:
             raws = decode(list[bytes], body, bytes_max=self._limits.body_bytes_max)
-            result = await send_many(Call(self._api), raws)
+            results = await submit_many(Call(self._api), raws)
         except DecodeError as error:
-            return web.Response(status=400, text=f"malformed: {error.message}\n")
+            return Answer(400, f"malformed: {error.message}\n".encode())
         except RpcError as error:
-            return web.Response(status=413, text=f"{ERRORS[error.number][0]}: {error.message}\n")
-        answer = encode([(item.hash, item.code, item.message) for item in result.results])
-        return web.Response(body=answer, content_type="application/msgpack")
+            return Answer(413, f"{ERRORS[error.number][0]}: {error.message}\n".encode())
+        answer = encode([(result.hash, code_of(result), result.message) for result in results])
+        return Answer(200, answer, "application/msgpack")
 
     async def _read(self, request: web.BaseRequest) -> bytes | web.Response:
         """The body, or the answer that refuses it: too large (unread where its length is told), late, compressed."""

@@ -1,9 +1,8 @@
 """The blocks environment: certified blocks by height, and the indices that find things in them.
 
-    blocks         height -> header, certificate, proposal digest, skipped positions, hashes, receipts, writes
-    transactions   transaction hash -> height, position among the executed transactions of the block
-    events         contract, event name, height -> (position, event index), one after the other
-    history        first 20 bytes of sha256(state key), height that wrote it -> nothing
+    blocks   height -> header, certificate, proposal digest, skipped positions, hashes, receipts, writes
+
+The indices (`chain.store.indexing`) are in the same environment, and follow from the blocks.
 
 Heights are strictly consecutive from genesis at 0. `append` takes a run of blocks: all of it is durable on return, or
 none of it is there.
@@ -14,19 +13,26 @@ there to below `executed_from` were adopted, not executed: they have no receipts
 
 from __future__ import annotations
 
-import hashlib
-import struct
 import threading
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 from chain.codec import Record, decode
 from chain.errors import DecodeError, InvariantError, StoreError
-from chain.model.block import Certificate, Header, Receipt, WriteSet, decode_header, encode_header, header_hash
+from chain.model.block import Certificate, Header, WriteSet, decode_header, encode_header, header_hash
 from chain.model.merkle import unpack_writes
 from chain.store.environment import META, Environment, WriteTransaction, open_environment
+from chain.store.indexing import (
+    EVENTS,
+    HISTORY,
+    INDEX_LIMITS,
+    TRANSACTIONS,
+    ChainIndex,
+    Indexed,
+    IndexLimits,
+    Place,
+)  # fmt: skip
 from chain.store.layout import (
     count_parts,
     height_key,
@@ -40,19 +46,13 @@ from chain.store.layout import (
 from chain.types import DIGEST_BYTES, Digest
 
 BLOCKS_MAP_BYTES: Final = 512 * 1024**3
-EVENT_NAME_BYTES: Final = 128  # longer names share an index entry; readers compare the whole name
-HISTORY_KEY_BYTES: Final = 20
 
 _BLOCKS: Final = b"blocks"
-_TRANSACTIONS: Final = b"transactions"
-EVENTS: Final = b"events"
-_HISTORY: Final = b"history"
 _HISTORY_OFF_KEY: Final = b"history-off"
 _BASE_KEY: Final = b"base"
 _EXECUTED_FROM_KEY: Final = b"executed-from"
 
 _HEADER, _CERTIFICATE, _PROPOSAL, _SKIPPED, _HASHES, _RECEIPTS, _WRITES = range(7)
-_LOCATION: Final = struct.Struct(">QI")
 
 
 class StoredBlock(Record, frozen=True, kw_only=True):
@@ -77,6 +77,7 @@ class BlockStore:
         *,
         map_bytes: int = BLOCKS_MAP_BYTES,
         history: bool = True,
+        index_limits: IndexLimits = INDEX_LIMITS,
         readonly: bool = False,
     ) -> None:
         """Open, or make with the genesis block in it. `history` counts when it is made: a gap could not be proved over.
@@ -89,7 +90,7 @@ class BlockStore:
         self.path = path
         self.chain_id = genesis.chain_id
         self._env: Environment = open_environment(
-            path, kind="blocks", databases=(_BLOCKS, _TRANSACTIONS, EVENTS, _HISTORY), map_bytes=map_bytes,
+            path, kind="blocks", databases=(_BLOCKS, TRANSACTIONS, EVENTS, HISTORY), map_bytes=map_bytes,
             readonly=readonly,
         )  # fmt: skip
         try:
@@ -106,6 +107,9 @@ class BlockStore:
                 self.has_history: bool = txn.get(_HISTORY_OFF_KEY, db=meta) is None
                 self._base = _load_height(txn.get(_BASE_KEY, db=meta))
                 self._executed_from = _load_height(txn.get(_EXECUTED_FROM_KEY, db=meta))
+            self._index = ChainIndex(
+                self._env, self, history=self.has_history, limits=index_limits, base=self._base, tip=self._tip.height
+            )
         except BaseException:
             self._env.close()
             raise
@@ -179,45 +183,26 @@ class BlockStore:
     def _write(
         self, headers: Sequence[Header], blocks: Sequence[StoredBlock], adopted: tuple[int, int] | None = None
     ) -> None:
-        locations: list[tuple[bytes, bytes]] = []
-        events: dict[bytes, list[int]] = defaultdict(list)
-        history: list[bytes] = []
-        for header, block in zip(headers, blocks, strict=True):
-            at = height_key(header.height)
-            locations += [
-                (block.hashes[start : start + DIGEST_BYTES], _LOCATION.pack(header.height, position))
-                for position, start in enumerate(range(0, len(block.hashes), DIGEST_BYTES))
+        entries = self._index.check(
+            [
+                Indexed(header.height, block.hashes, block.receipts, block.writes)
+                for header, block in zip(headers, blocks, strict=True)
             ]
-            _index_events(events, at, block.receipts)
-            if self.has_history:
-                history += [history_prefix(key) + at for key, _ in unpack_writes(block.writes)]
-        locations.sort()
-        history.sort()
+        )
+        tip = headers[-1]
         with self._env.write() as txn:
-            self._put(txn, headers, blocks, locations, events, history)
+            self._put(txn, headers, blocks)
             if adopted is not None:
                 meta = self._env.database(META)
                 txn.put(_BASE_KEY, height_key(adopted[0]), db=meta)
                 txn.put(_EXECUTED_FROM_KEY, height_key(adopted[1]), db=meta)
-        self._tip = headers[-1]
+            put = self._index.put(txn, entries, tip.height)
+        self._index.keep(entries, tip.height, put=put)
+        self._tip = tip
 
-    def _put(
-        self,
-        txn: WriteTransaction,
-        headers: Sequence[Header],
-        blocks: Sequence[StoredBlock],
-        locations: list[tuple[bytes, bytes]],
-        events: dict[bytes, list[int]],
-        history: list[bytes],
-    ) -> None:
-        database = self._env.database
+    def _put(self, txn: WriteTransaction, headers: Sequence[Header], blocks: Sequence[StoredBlock]) -> None:
         for header, block in zip(headers, blocks, strict=True):
-            txn.put(height_key(header.height), _pack_block(block), append=True, db=database(_BLOCKS))
-        _, added = txn.cursor(database(_TRANSACTIONS)).putmulti(locations, overwrite=False)
-        if added != len(locations):
-            raise InvariantError(f"a transaction of blocks {headers[0].height}.. was executed before")
-        txn.cursor(database(EVENTS)).putmulti([(key, pack_integers(places)) for key, places in sorted(events.items())])
-        txn.cursor(database(_HISTORY)).putmulti([(key, b"") for key in history])
+            txn.put(height_key(header.height), _pack_block(block), append=True, db=self._env.database(_BLOCKS))
 
     def _checked(self, blocks: Sequence[StoredBlock], parent: Header | None) -> list[Header]:
         """The headers; `parent` is None where the first block may be any."""
@@ -267,8 +252,15 @@ class BlockStore:
 
     def transaction_count(self) -> int:
         """How many executed transactions are indexed here: since genesis, or since `base`."""
-        with self._env.read() as txn:
-            return int(txn.stat(self._env.database(_TRANSACTIONS))["entries"])
+        return self._index.transaction_count()
+
+    def transaction_hashes(self) -> Iterator[bytes]:
+        """The hashes that `transaction_count` counts, in block order, those of a block or several joined in each item.
+        What is stored meanwhile is not among them."""
+        for height in range(self._base, self._tip.height + 1):
+            hashes = self.hashes(height)
+            if hashes:
+                yield hashes
 
     def tip(self) -> Header:
         """The header at `height()`."""
@@ -376,11 +368,8 @@ class BlockStore:
         return self.transaction_locations((transaction_hash,))[0]
 
     def transaction_locations(self, hashes: Sequence[bytes]) -> list[tuple[int, int] | None]:
-        """`transaction_location` of each, from one snapshot."""
-        with self._env.read() as txn:
-            database = self._env.database(_TRANSACTIONS)
-            found = [txn.get(item, db=database) if len(item) == DIGEST_BYTES else None for item in hashes]
-        return [None if value is None else _unpack_location(value) for value in found]
+        """`transaction_location` of each."""
+        return self._index.locations(hashes)
 
     def proposal_position(self, height: int, position: int) -> int | None:
         """Where in its proposal the transaction stands that was executed at `position` of block `height`."""
@@ -394,24 +383,13 @@ class BlockStore:
         return position
 
     def write_heights(self, key: bytes, *, first: int = 1, last: int | None = None) -> list[int]:
-        """Every height in `first`..`last` that wrote (or deleted) a state key, ascending.
+        """Every height in `first`..`last` that wrote (or deleted) a state key, ascending. It reads all these blocks.
 
         Raises:
             StoreError: this environment keeps no history.
         """
-        prefix = self._history_of(key)
-        end = self.height() if last is None else last
-        heights: list[int] = []
-        with self._env.read() as txn:
-            cursor = txn.cursor(self._env.database(_HISTORY))
-            found = cursor.set_range(prefix + height_key(max(first, 0)))
-            while found and cursor.key().startswith(prefix):
-                height = int.from_bytes(cursor.key()[HISTORY_KEY_BYTES:], "big")
-                if height > end:
-                    break
-                heights.append(height)
-                found = cursor.next()
-        return heights
+        self._need_history()
+        return sorted(self._index.write_heights(key, first, self.height() if last is None else last))
 
     def last_write_height(self, key: bytes, at: int) -> int | None:
         """The latest height at or before `at` that wrote (or deleted) a state key; None if none did.
@@ -419,18 +397,22 @@ class BlockStore:
         Raises:
             StoreError: this environment keeps no history.
         """
-        prefix = self._history_of(key)
-        with self._env.read() as txn:
-            cursor = txn.cursor(self._env.database(_HISTORY))
-            found = cursor.prev() if cursor.set_range(prefix + height_key(at + 1)) else cursor.last()
-            if not found or not cursor.key().startswith(prefix):
-                return None
-            return int.from_bytes(cursor.key()[HISTORY_KEY_BYTES:], "big")
+        self._need_history()
+        return next(self._index.write_heights(key, 1, at), None)
 
-    def _history_of(self, key: bytes) -> bytes:
+    def _need_history(self) -> None:
         if not self.has_history:
             raise StoreError(f"{self.path}: keeps no history of keys; it was made with history off")
-        return history_prefix(key)
+
+    def event_places(self, contract: bytes, name: str | None, first: int, last: int) -> Iterator[Place]:
+        """Of a contract's events of one name (None: any) in the heights `first`..`last`, ascending; the index names an
+        event by the first `EVENT_NAME_BYTES` of its name."""
+        return self._index.event_places(contract, name, first, last)
+
+    @property
+    def indexed_height(self) -> int:
+        """Up to here the index is on disk; for the blocks above it is in memory, and derived from them at opening."""
+        return self._index.height
 
     @property
     def environment(self) -> Environment:
@@ -444,32 +426,6 @@ class BlockStore:
 def _load_height(data: bytes | None) -> int:
     """A height of the meta database; 1 where it is not set: the chain is here from its first block on."""
     return 1 if data is None else int.from_bytes(data, "big")
-
-
-def history_prefix(key: bytes) -> bytes:
-    """A fixed length keeps the heights of one key together; a clash of two keys shows when the write set is read."""
-    return hashlib.sha256(key).digest()[:HISTORY_KEY_BYTES]
-
-
-def event_prefix(contract: bytes, name: str) -> bytes:
-    """The events key of a contract's event, up to the height; the length keeps one name out of another's range."""
-    encoded = name.encode("utf-8", "surrogatepass")[:EVENT_NAME_BYTES]
-    return contract + bytes((len(encoded),)) + encoded
-
-
-def _index_events(index: dict[bytes, list[int]], at: bytes, receipts: Sequence[bytes]) -> None:
-    for position, data in enumerate(receipts):
-        try:
-            events = decode(Receipt, data).events
-        except DecodeError as error:
-            raise InvariantError(f"block {int.from_bytes(at, 'big')}: receipt {position}: {error}") from None
-        for number, event in enumerate(events):
-            index[event_prefix(event.contract, event.name) + at] += (position, number)
-
-
-def _unpack_location(value: bytes) -> tuple[int, int]:
-    height, position = _LOCATION.unpack(value)
-    return height, position
 
 
 def _pack_block(block: StoredBlock) -> bytes:

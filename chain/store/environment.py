@@ -1,7 +1,7 @@
 """One LMDB environment: opening with its checks, transactions, and errors in our words.
 
 Every commit is synced: data pages, then the meta page. A process killed at any moment leaves the last commit whole; so
-does a machine that loses power, as far as its disk keeps its word.
+does a machine that loses power, as far as its disk keeps its word. (A folder in `unsynced` has the first promise only.)
 
 What is refused at opening, with a text that says what to do: a file that is no LMDB file or of another version, one cut
 short, one stamped with another format, another kind or another chain, and one without a stamp that is not empty.
@@ -22,13 +22,14 @@ from lmdb.verify import VerifyError, verify
 from chain.codec import Record, decode, encode
 from chain.errors import ConfigError, DecodeError, InvariantError, StoreError
 
-STORE_FORMAT: Final = 1
+STORE_FORMAT: Final = 2  # 1: indices of the blocks as trees, written with each block
 READERS_MAX: Final = 256
 KEY_BYTES_MAX: Final = 511
 STAMP_KEY: Final = b"stamp"
 META: Final = b"meta"
 _SPARE_READS: Final = 8  # ended read transactions kept for the next one
 
+unsynced: Final[set[Path]] = set()  # data folders whose commits do not wait for the disk: a crash may damage them
 openers: Final[dict[Path, Callable[..., Any]]] = {}  # data folders whose environments are not files (the simulator's)
 
 WriteTransaction: TypeAlias = "lmdb.Transaction[bytes]"
@@ -75,10 +76,11 @@ class Environment:
         try:
             if not self.readonly:
                 self.path.mkdir(parents=True, exist_ok=True)
+            synced = self.path.parent not in unsynced
             return openers.get(self.path.parent, lmdb.open)(  # type: ignore[no-any-return]
-                str(self.path), map_size=self.map_bytes, subdir=True, readonly=self.readonly, metasync=True, sync=True,
-                lock=True, create=not self.readonly, readahead=False, max_readers=READERS_MAX, max_dbs=databases,
-                max_spare_txns=_SPARE_READS, mode=0o640,
+                str(self.path), map_size=self.map_bytes, subdir=True, readonly=self.readonly, metasync=synced,
+                sync=synced, lock=True, create=not self.readonly, readahead=False, max_readers=READERS_MAX,
+                max_dbs=databases, max_spare_txns=_SPARE_READS, mode=0o640,
             )  # fmt: skip
         except lmdb.VersionMismatchError as error:
             raise StoreError(f"{self.path}: written by another version of LMDB: {error}") from None
@@ -218,7 +220,10 @@ class Environment:
         if stamp is None:
             return True
         if stamp.format != STORE_FORMAT:
-            raise StoreError(f"{self.path}: has store format {stamp.format}, this program reads {STORE_FORMAT}")
+            raise StoreError(
+                f"{self.path}: has store format {stamp.format}, this program reads {STORE_FORMAT}: move the whole data "
+                "folder away and let the node sync again, or use the version that wrote it"
+            )
         if stamp.kind != self.kind:
             raise StoreError(f"{self.path}: holds a {stamp.kind} environment where {self.kind} belongs")
         if stamp.chain_id != chain_id:

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-import lmdb
-
 from chain.codec import decode
 from chain.errors import BadInput
 from chain.model.block import Event, Receipt
-from chain.store.blocks import EVENTS, BlockStore, event_prefix
-from chain.store.environment import Environment
-from chain.store.layout import height_key, unpack_integers
+from chain.store.blocks import BlockStore
+from chain.store.indexing import Place
 from chain.types import ADDRESS_BYTES, Digest
 
 EVENTS_MAX: Final = 10_000  # one answer
 EVENT_SCAN_HEIGHTS_MAX: Final = 10_000  # without a contract every receipt of the range is read
-
-_Place = tuple[int, int, int]  # height, position, index within the transaction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +28,7 @@ class StoredEvent:
     event: Event
 
     @property
-    def place(self) -> _Place:
+    def place(self) -> Place:
         return self.height, self.position, self.index
 
 
@@ -45,7 +39,7 @@ def find_events(
     name: str | None = None,
     first: int = 1,
     last: int | None = None,
-    after: _Place | None = None,
+    after: Place | None = None,
     limit: int = 1_000,
 ) -> list[StoredEvent]:
     """Events of the heights `first`..`last` (the tip by default), ascending by place, at most `limit`.
@@ -69,7 +63,7 @@ def find_events(
             )
         places = _all_places(blocks, start, end)
     else:
-        places = _indexed_places(blocks.environment, contract, name, start, end)
+        places = blocks.event_places(contract, name, start, end)
     found: list[StoredEvent] = []
     receipts: dict[tuple[int, int], Receipt] = {}
     for place in places:
@@ -83,7 +77,7 @@ def find_events(
     return found
 
 
-def _load(blocks: BlockStore, place: _Place, receipts: dict[tuple[int, int], Receipt]) -> StoredEvent:
+def _load(blocks: BlockStore, place: Place, receipts: dict[tuple[int, int], Receipt]) -> StoredEvent:
     height, position, index = place
     receipt = receipts.get((height, position))
     if receipt is None:
@@ -97,44 +91,8 @@ def _load(blocks: BlockStore, place: _Place, receipts: dict[tuple[int, int], Rec
     )  # fmt: skip
 
 
-def _all_places(blocks: BlockStore, first: int, last: int) -> Iterator[_Place]:
+def _all_places(blocks: BlockStore, first: int, last: int) -> Iterator[Place]:
     for height in range(first, last + 1):
         for position, data in enumerate(blocks.receipts(height) or ()):
             for index in range(len(decode(Receipt, data).events)):
                 yield height, position, index
-
-
-def _indexed_places(
-    environment: Environment, contract: bytes, name: str | None, first: int, last: int
-) -> Iterator[_Place]:
-    with environment.read() as txn:
-        prefixes = [event_prefix(contract, name)] if name is not None else list(_prefixes(environment, txn, contract))
-        streams = [_stream(environment, txn, prefix, first, last) for prefix in prefixes]
-        yield from heapq.merge(*streams)
-
-
-def _prefixes(environment: Environment, txn: lmdb.Transaction[bytes], contract: bytes) -> Iterator[bytes]:
-    """The key prefix of every event name of a contract, skipping over the heights between them."""
-    cursor = txn.cursor(environment.database(EVENTS))
-    found = cursor.set_range(contract)
-    while found and cursor.key().startswith(contract):
-        prefix = cursor.key()[:-8]
-        yield prefix
-        found = cursor.set_range(prefix + b"\xff" * 8)
-
-
-def _stream(
-    environment: Environment, txn: lmdb.Transaction[bytes], prefix: bytes, first: int, last: int
-) -> Iterator[_Place]:
-    cursor = txn.cursor(environment.database(EVENTS))
-    found = cursor.set_range(prefix + height_key(first))
-    while found:
-        key = cursor.key()
-        if not key.startswith(prefix):
-            return
-        height = int.from_bytes(key[-8:], "big")
-        if height > last:
-            return
-        numbers = unpack_integers(cursor.value())
-        yield from ((height, numbers[at], numbers[at + 1]) for at in range(0, len(numbers), 2))
-        found = cursor.next()

@@ -13,6 +13,7 @@ from chain.model.merkle import state_root
 from chain.model.proofs import receipt_proof, value_proof
 from chain.model.validators import ValidatorSet
 from chain.store.blocks import BLOCKS_MAP_BYTES, BlockStore
+from chain.store.indexing import INDEX_LIMITS, IndexLimits
 from chain.store.joining import adopt_joined
 from chain.store.journal import JOURNAL_MAP_BYTES, JournalStore
 from chain.store.lock import FolderLock
@@ -32,6 +33,7 @@ class StoreLimits:
     state_map_bytes: int = STATE_MAP_BYTES
     journal_map_bytes: int = JOURNAL_MAP_BYTES
     history: bool = True  # keep which heights wrote a key: value proofs of the past need it
+    index: IndexLimits = INDEX_LIMITS  # what is derived again when the store is opened
 
     def __post_init__(self) -> None:
         for field in ("blocks_map_bytes", "state_map_bytes", "journal_map_bytes"):
@@ -145,7 +147,10 @@ def open_store(
         lock = FolderLock(path)
         undo.callback(lock.release)
         adopt_joined(path)
-        blocks = BlockStore(path / "blocks", genesis, map_bytes=limits.blocks_map_bytes, history=limits.history)
+        blocks = BlockStore(
+            path / "blocks", genesis, map_bytes=limits.blocks_map_bytes, history=limits.history,
+            index_limits=limits.index,
+        )  # fmt: skip
         undo.callback(blocks.close)
         _refuse_lost_journal(path, blocks.height())
         journal = JournalStore(path / "journal", chain_id=genesis.chain_id, map_bytes=limits.journal_map_bytes)

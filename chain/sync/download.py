@@ -80,6 +80,7 @@ class Download(Generic[T]):
         self._waiters: list[asyncio.Future[None]] = []
         self._workers: set[asyncio.Task[None]] = set()
         self._error: BaseException | None = None
+        self._is_running = False  # `runs` is being read: also while its reader has the last run and no worker is left
 
     @property
     def complete(self) -> bool:
@@ -98,8 +99,8 @@ class Download(Generic[T]):
             if state is None:
                 state = self._sources[source] = _Source(known)
             state.last = max(state.last, known)
-            if self._workers:
-                self._start(source, state)
+        if self._is_running:
+            self._start_all()
         self._note()
 
     def refuse(self, source: ValidatorId, reason: str) -> None:
@@ -113,8 +114,8 @@ class Download(Generic[T]):
     async def runs(self) -> AsyncGenerator[Run[T], None]:
         """The runs in order; ends when all are given out or nobody can give the next one."""
         window = self._window
-        for source, state in list(self._sources.items()):
-            self._start(source, state)
+        self._is_running = True
+        self._start_all()
         try:
             while window.next <= window.last:
                 run = window.here.pop(window.next, None)
@@ -129,9 +130,14 @@ class Download(Generic[T]):
                     return
                 await self._wait()
         finally:
+            self._is_running = False
             for worker in list(self._workers):
                 worker.cancel()
             await asyncio.gather(*self._workers, return_exceptions=True)
+
+    def _start_all(self) -> None:
+        for source, state in self._sources.items():
+            self._start(source, state)
 
     def _start(self, source: ValidatorId, state: _Source) -> None:
         while state.workers < REQUESTS_PER_SOURCE and not state.refused and state.failures < FAILURES_MAX:
@@ -199,14 +205,14 @@ class Download(Generic[T]):
     def _take(self, known: int) -> tuple[int, int] | None:
         """The lowest range nobody was asked for that this source has."""
         window = self._window
-        if window.open + len(window.here) >= RUNS_MAX and not (window.wanted and window.wanted[0][0] == window.next):
+        if window.open + len(window.here) >= RUNS_MAX:  # the next unit to give out is among them: see below
             return None
         if window.wanted and window.wanted[0][0] <= known:
             first, last = heapq.heappop(window.wanted)
             if last > known:
                 heapq.heappush(window.wanted, (known + 1, last))
             return first, min(last, known)
-        first = self._planned
+        first = self._planned  # only if nothing below is wanted: what is wanted lies below, so a source has that first
         if first > min(window.last, known) or first >= window.next + self._ahead:
             return None
         last = min(window.last, known, first + self._per_request - 1)

@@ -30,7 +30,7 @@ from chain.node.archive import BlockWriter, JournalWriter, load_journal
 from chain.pipeline.bodies import LiveProposal
 from chain.pipeline.execute import ExecutedBlock
 from chain.pipeline.store import CertifiedBlock
-from chain.store import Store, StoreLimits, open_store
+from chain.store import IndexLimits, Store, StoreLimits, open_store
 from chain.types import Digest
 from consensus.effects import Broadcast, Effect, Persist, ProposalRecord, Send
 from consensus.events import Event, Executed, ProposalPacked, Started, Timer, TransactionsWaiting
@@ -46,7 +46,9 @@ CHAIN: Final = Chain()
 SELF: Final = 1  # leads view 1
 INTERVAL: Final = 2  # heights between snapshots
 LAST: Final = 5
-LIMITS: Final = StoreLimits(blocks_map_bytes=1 << 24, state_map_bytes=1 << 24, journal_map_bytes=1 << 24)
+LIMITS: Final = StoreLimits(
+    blocks_map_bytes=1 << 24, state_map_bytes=1 << 24, journal_map_bytes=1 << 24, index=IndexLimits(heights=2)
+)  # fmt: skip
 NO_STATS: Final = ExecutionStats(
     **{item.name: "" if item.type is str else 0 for item in msgspec.structs.fields(ExecutionStats)}  # type: ignore[arg-type]
 )
@@ -252,6 +254,22 @@ def _check_blocks(store: Store, ledger: Ledger) -> None:
         assert store.journal.proposal(item.block.proposal_digest) == (
             encode(item.proposal), [transaction.raw for transaction in item.transactions]
         ), "a block without its bodies"  # fmt: skip
+    _check_index(store)
+
+
+def _check_index(store: Store) -> None:
+    """What is on disk of it and what was derived again are the index of all blocks here, and of no other."""
+    blocks = store.blocks
+    assert blocks.height() - LIMITS.index.heights < blocks.indexed_height <= blocks.height()
+    here = MADE[: blocks.height()]
+    assert blocks.transaction_count() == sum(len(item.block.hashes) for item in here)
+    for item in MADE:
+        height, hashes = item.block.header.height, item.block.hashes
+        wanted = [(height, at) if item in here else None for at in range(len(hashes))]
+        assert blocks.transaction_locations(hashes) == wanted
+    for key in {key for item in MADE for key, _ in item.writes}:
+        wrote = [item.block.header.height for item in here if key in dict(item.writes)]
+        assert blocks.write_heights(key) == wrote
 
 
 def _check_votes(store: Store, ledger: Ledger) -> None:

@@ -16,7 +16,7 @@ import pytest
 from chain.model.transaction import transaction_hash
 from chain.node.node import Node
 from chain.node.services import Services
-from chain.node.tracker import Waiters
+from chain.node.tracker import OrderedTransactions, Waiters
 from chain.pool import Pool, PoolLimits
 from chain.rpc.services import TransactionState
 from chain.store import JournalProposal, Store, open_store
@@ -33,7 +33,7 @@ class World:
     def __init__(self, store: Store, chain: ChainFactory) -> None:
         self.store, self.chain = store, chain
         self.node: Any = SimpleNamespace(
-            genesis=chain.genesis, store=store, pool=Pool(PoolLimits()), ordered={}, waiters=Waiters(),
+            genesis=chain.genesis, store=store, pool=Pool(PoolLimits()), ordered=OrderedTransactions(), waiters=Waiters(),
             last_header=store.blocks.tip(), validators=chain.validators, observers=(),
         )  # fmt: skip
         self.services = Services(cast("Node", self.node))
@@ -51,8 +51,7 @@ class World:
 
     def tell(self, made: Made) -> None:
         self.node.last_header = made.header
-        for one in made.hashes:
-            self.node.ordered.pop(one, None)
+        self.node.ordered.take(made.header.height)
         self.node.waiters.wake_transactions(made.hashes)
         self.node.waiters.wake_heights(Height(made.header.height))
 
@@ -92,7 +91,7 @@ def test_an_intermediate_value_is_shown(world: World) -> None:
 def test_what_is_ordered_is_shown_as_certified(world: World) -> None:
     """Ordered is not final: no receipt is shown before the certificate."""
     tx_hash = transaction_hash(b"ordered")
-    world.node.ordered[tx_hash] = Height(1)
+    world.node.ordered.put(Height(1), [tx_hash])
     status = asyncio.run(world.services.wait_transaction(tx_hash, "certified", SHORT_MS))
     assert (status.state, status.receipt) == (TransactionState.ORDERED, None)
 

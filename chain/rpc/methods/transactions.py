@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Final, Literal
 
 from msgspec import Meta
@@ -145,6 +146,13 @@ async def get_receipt(call: Call, params: GetReceipt) -> ReceiptResult:
 
 
 async def send_many(call: Call, raws: list[bytes]) -> SentManyResult:
+    """Submit a batch. Raises RpcError: TOO_LARGE: more than the limit."""
+    results = await submit_many(call, raws)
+    items = [SentItem(hash=one.hash, code=code_of(one), message=one.message) for one in results]
+    return SentManyResult(accepted=sum(item.code == 0 for item in items), results=items)
+
+
+async def submit_many(call: Call, raws: list[bytes]) -> Sequence[SubmitResult]:
     """Submit a batch; shared by `send_transactions` and POST /transactions.
 
     Raises:
@@ -152,13 +160,12 @@ async def send_many(call: Call, raws: list[bytes]) -> SentManyResult:
     """
     if len(raws) > call.limits.transactions_max:
         raise RpcError(TOO_LARGE, f"{len(raws)} transactions at once, at most {call.limits.transactions_max}")
-    results = await call.services.submit(raws) if raws else []
-    items = [SentItem(hash=result.hash) if not result.error else _refused(result) for result in results]
-    return SentManyResult(accepted=sum(item.code == 0 for item in items), results=items)
+    return await call.services.submit(raws) if raws else []
 
 
-def _refused(result: SubmitResult) -> SentItem:
-    return SentItem(hash=result.hash, code=NUMBERS.get(result.error, MALFORMED), message=result.message)
+def code_of(result: SubmitResult) -> int:
+    """0: accepted."""
+    return NUMBERS.get(result.error, MALFORMED) if result.error else 0
 
 
 async def _wait(call: Call, tx_hash: bytes, level: WaitLevel, timeout_ms: int) -> TransactionStatus:

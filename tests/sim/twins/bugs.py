@@ -57,6 +57,8 @@ EXPLORED: Final = (
     ("votes for different proposals are added up", "leads view 0, 1 height, 1 view"),
     ("a new view is made of F + 1 view-changes", "silent, 1 height, 2 views"),
     ("votes are given in a view that has been left", "silent, 1 height, 2 views"),
+    ("a view-change carries the prepared certificate of one height only", "silent, 2 heights, 2 views"),
+    ("below the highest height prepared, a new view fills everything with gaps", "silent, 2 heights, 2 views"),
 )
 
 BUGS: Final[tuple[Bug, ...]] = (
@@ -375,6 +377,22 @@ BUGS: Final[tuple[Bug, ...]] = (
                 "        if view < self.view or (view == self.view and not self.changing):",
                 "        if view < 0:",
             ),
+        ),
+    ),
+    Bug(
+        "a view-change carries the prepared certificate of one height only",
+        (
+            (
+                ORDERING,
+                "        return tuple(slot.prepared for slot in slots if slot.prepared is not None)",
+                "        return tuple(slot.prepared for slot in slots if slot.prepared is not None)[:1]",
+            ),
+        ),
+    ),
+    Bug(
+        "below the highest height prepared, a new view fills everything with gaps",
+        (
+            (VIEWS, "        if prepared is None:", "        if prepared is None or number < max(highest):"),
         ),
     ),
 )

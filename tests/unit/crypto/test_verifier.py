@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 import pytest
@@ -12,6 +12,8 @@ import uvloop
 from chain.crypto import PrivateKey, Scheme, Verifier, verify_batch
 from chain.crypto import verifier as module
 from chain.crypto.schemes import Item
+from chain.crypto.verifier import Batching
+from chain.errors import InvariantError
 
 KEYS = [PrivateKey.from_secret(scheme, bytes(range(1, 33))) for scheme in Scheme]
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
@@ -119,5 +121,117 @@ def test_close_cancels_what_waits_and_refuses_what_comes() -> None:
                 await request
         with pytest.raises(asyncio.CancelledError):
             await verifier.verify(make_items(1))
+
+    asyncio.run(scene())
+
+
+class Recorder:
+    """A checker that remembers the sizes of its batches."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+
+    def check(self, items: Sequence[Item]) -> list[bool]:
+        self.sizes.append(len(items))
+        return verify_batch(items)
+
+
+def busy_verifier(recorder: Recorder, *, threads: int = 1, wait_s: float = 60.0, inline: int = 2) -> Verifier:
+    """Where as many items have come in that it is worth waiting for company."""
+    verifier = Verifier(threads, recorder.check, Batching(full=16, wait_s=wait_s, inline=inline))
+    verifier._arrivals.add(1_000_000, asyncio.get_running_loop().time())
+    return verifier
+
+
+def test_items_wait_until_a_batch_is_full_and_each_call_gets_its_own_verdicts() -> None:
+    async def scene() -> None:
+        recorder = Recorder()
+        verifier = busy_verifier(recorder)
+        items = make_items(16, bad=frozenset((0, 7, 15)))
+        calls = [items[:5], items[5:6], items[6:12], items[12:]]
+        asked = [asyncio.ensure_future(verifier.verify(call)) for call in calls]
+        assert await asyncio.gather(*asked) == [verify_batch(call) for call in calls]
+        assert recorder.sizes == [16]
+        await verifier.close()
+
+    asyncio.run(scene())
+
+
+def test_items_without_company_go_when_they_have_waited_long_enough() -> None:
+    async def scene() -> None:
+        recorder = Recorder()
+        verifier = busy_verifier(recorder, wait_s=0.01)
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        three, two = await asyncio.gather(verifier.verify(make_items(3)), verifier.verify(make_items(2)))
+        assert (three, two) == ([True] * 3, [True] * 2)
+        assert loop.time() - start >= 0.009
+        assert recorder.sizes == [5]
+        await verifier.close()
+
+    asyncio.run(scene())
+
+
+def test_where_little_comes_in_nothing_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "COMPANY_MIN", 3_001)  # five items in a tenth of a second: 3,000 in sixty
+
+    async def scene() -> None:
+        recorder = Recorder()
+        verifier = Verifier(1, recorder.check, Batching(full=16, wait_s=60.0))
+        async with asyncio.timeout(10):
+            assert await verifier.verify(make_items(5)) == [True] * 5
+        await verifier.close()
+
+    asyncio.run(scene())
+
+
+def test_urgent_items_never_wait_and_take_along_who_does() -> None:
+    async def scene() -> None:
+        recorder = Recorder()
+        verifier = busy_verifier(recorder)
+        waiting = asyncio.ensure_future(verifier.verify(make_items(5)))
+        await asyncio.sleep(0)
+        assert await verifier.verify(make_items(2, bad=frozenset((1,))), urgent=True) == [True, False]
+        assert (recorder.sizes, waiting.done()) == ([2], False)  # a vote or two: here and now, and alone
+        assert await verifier.verify(make_items(3), urgent=True) == [True] * 3
+        assert await waiting == [True] * 5
+        assert recorder.sizes == [2, 8]
+        assert verifier.items_checked == 10
+        assert verifier.items_refused == 1
+        await verifier.close()
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(31, [31]), (32, [16, 16]), (33, [16, 17]), (256, [128, 128])])
+def test_a_batch_is_split_over_threads_only_into_full_ones(count: int, sizes: list[int]) -> None:
+    async def scene() -> None:
+        recorder = Recorder()
+        verifier = busy_verifier(recorder, threads=2)
+        assert await verifier.verify(make_items(count)) == [True] * count
+        assert sorted(recorder.sizes, reverse=True) == sorted(sizes, reverse=True)
+        await verifier.close()
+
+    asyncio.run(scene())
+
+
+def test_a_checker_that_forgets_a_verdict_is_found_out() -> None:
+    async def scene() -> None:
+        verifier = Verifier(1, lambda items: [True] * (len(items) - 1))
+        with pytest.raises(InvariantError):
+            await verifier.verify(make_items(9))
+        await verifier.close()
+
+    asyncio.run(scene())
+
+
+def test_close_ends_the_waiting_for_company() -> None:
+    async def scene() -> None:
+        verifier = busy_verifier(Recorder())
+        waiting = asyncio.ensure_future(verifier.verify(make_items(5)))
+        await asyncio.sleep(0)
+        await verifier.close()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
 
     asyncio.run(scene())

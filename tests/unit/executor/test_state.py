@@ -80,6 +80,32 @@ def test_base_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(base._cache) < 50
 
 
+def test_what_is_not_stored_is_read_also_when_the_cache_was_cleared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state_module, "CACHE_BYTES_MAX", 2_000)
+    reader = MemoryReader()
+    reader.store(1, [(b"%d" % number, b"old") for number in range(100)])
+    base = BaseState(reader)
+    for height in range(2, 12):
+        base.append(height, {b"%d" % number: b"%d" % height for number in range(height, 100)})
+    assert [base.get(b"%d" % number) for number in range(100)] == [
+        b"old" if number < 2 else b"%d" % min(number, 11) for number in range(100)
+    ]
+
+
+def test_base_cache_counts_values_that_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state_module, "CACHE_BYTES_MAX", 100_000)
+    reader = MemoryReader()
+    reader.store(1, [(b"%d" % number, b"v") for number in range(100)])
+    base = BaseState(reader)
+    for number in range(100):
+        base.get(b"%d" % number)
+    for height in range(2, 40):
+        base.append(height, {b"%d" % height: bytes(10_000)})
+        reader.store(height, [(b"%d" % height, bytes(10_000))])
+        base.refresh()
+    assert sum(len(value) for value in base._cache.values() if value) <= 110_000
+
+
 def test_base_refuses_a_gap_and_ignores_what_it_has() -> None:
     reader = MemoryReader()
     reader.store(1, [])

@@ -1,34 +1,26 @@
-"""Where transactions are: executed or not, and who is woken when one moves."""
+"""Transactions on their way to the store, and who is woken when one moves."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 
-from chain.node.tracker import ExecutedTransactions, Waiters
+from chain.node.tracker import OrderedTransactions, Waiters
 from chain.types import Digest, Height
 
 ONE, TWO, THREE = (Digest(bytes((at,)) * 32) for at in (1, 2, 3))
 
 
-class Stored:
-    def __init__(self) -> None:
-        self.hashes: set[bytes] = set()
-
-    def transaction_locations(self, hashes: Sequence[bytes]) -> list[tuple[int, int] | None]:
-        return [(1, 0) if transaction_hash in self.hashes else None for transaction_hash in hashes]
-
-
-def test_executed_is_what_is_stored_and_what_waits_to_be() -> None:
-    stored = Stored()
-    index = ExecutedTransactions(stored, Height(4))
-    stored.hashes.add(ONE)
-    index.add(Height(5), [TWO])
-    assert index.executed([ONE, TWO, THREE]) == [True, True, False]
-    assert index.latest == 5
-    stored.hashes.add(TWO)
-    index.stored([TWO])
-    assert index.executed([TWO]) == [True]
+def test_ordered_transactions_are_known_until_their_block_is_stored() -> None:
+    ordered = OrderedTransactions()
+    ordered.put(Height(4), [TWO, ONE])
+    ordered.put(Height(5), [THREE])
+    assert [ordered.height_of(each) for each in (ONE, TWO, THREE, Digest(bytes(32)))] == [4, 4, 5, None]
+    assert list(ordered.at(4)) == [TWO, ONE]
+    assert len(ordered) == 3
+    assert list(ordered.take(4)) == [TWO, ONE]
+    assert ordered.height_of(ONE) is None
+    assert list(ordered.at(4)) == list(ordered.take(4)) == []
+    assert len(ordered) == 1
 
 
 def test_a_waiter_is_woken_once_and_nothing_is_left_behind() -> None:

@@ -10,17 +10,26 @@ from typing import cast
 import pytest
 
 from chain.errors import InvariantError
-from chain.model.block import Proposal, gap_proposal, proposal_digest
+from chain.model.block import Certificate, Proposal, gap_proposal, proposal_digest
 from chain.model.signing import ValidatorKey
 from chain.model.validators import Validator, ValidatorSet
 from chain.pipeline.bodies import Bodies, LiveProposal
-from chain.pipeline.order import FRAMES_PENDING_MAX, ConsensusStage
+from chain.pipeline.order import FRAMES_PENDING_MAX, RECORDS_HELD_MAX, ConsensusStage
 from chain.pipeline.spans import CpuMeter, Spans
 from chain.types import Digest, Height, Instant, ValidatorId
 from consensus import Epoch, Replica, encode_signed
-from consensus.effects import Broadcast, Effect, JournalRecord, Persist, ProposalRecord, VoteRecord
+from consensus.effects import (
+    Broadcast,
+    CertificateRecord,
+    Effect,
+    Execute,
+    JournalRecord,
+    Persist,
+    ProposalRecord,
+    VoteRecord,
+)
 from consensus.events import Event, PeerStatus, Started, Stored
-from consensus.messages import Message, Prepare, Signed, Status, Verified
+from consensus.messages import Message, MessageType, Prepare, Signed, Status, Verified
 
 CHAIN_ID = Digest(b"\xc0" * 32)
 KEYS = [ValidatorKey(bytes((at + 1,)) * 32) for at in range(4)]
@@ -89,6 +98,9 @@ class World:
     def send(self, peer: ValidatorId, payload: bytes) -> None:
         self.log.append("sent")
 
+    def execute(self, proposal: Proposal, digest: Digest) -> None:
+        self.log.append("executed")
+
     def report_fault(self, peer: ValidatorId, reason: str, evidence: bytes = b"") -> None:
         self.faults.append(reason)
 
@@ -123,6 +135,65 @@ def test_nothing_behind_a_persist_leaves_before_it_is_durable() -> None:
     world = World([SEND, VOTE, SEND, VOTE, SEND])
     world.run(lambda: world.stage.post(Started()), lambda: len(world.log) == 4)
     assert world.log == ["sent", "durable 2", "sent", "sent"]
+
+
+def certified(kind: MessageType) -> Persist:
+    certificate = Certificate(kind=kind, view=0, height=4, digest=bytes(32), signatures=())
+    return Persist(record=CertificateRecord(certificate=certificate))
+
+
+def test_that_a_height_is_ordered_is_written_with_the_next_record_and_execution_does_not_wait() -> None:
+    ordered = certified(MessageType.COMMIT)
+    execute = Execute(proposal=gap_proposal(chain_id=CHAIN_ID, height=Height(4)))
+    world = World([ordered, execute], [ordered, execute], [VOTE, SEND])
+
+    async def scenario() -> None:
+        task = asyncio.create_task(world.stage.run())
+        async with asyncio.timeout(10):
+            for count in (1, 2, 4):
+                world.stage.post(Started())
+                while len(world.log) < count:
+                    await asyncio.sleep(0.001)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(scenario())
+    world.thread.shutdown()
+    assert world.log == ["executed", "executed", "durable 3", "sent"]
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+def test_whatever_leaves_waits_for_what_was_held_back(leaves: bool) -> None:
+    """Also in another batch of effects, and with no record of its own."""
+    world = World([certified(MessageType.COMMIT)], [SEND])
+    if leaves:
+        world = World([certified(MessageType.COMMIT), SEND])
+
+    def scenario() -> None:
+        world.stage.post(Started())
+        if not leaves:
+            asyncio.get_running_loop().call_later(0.02, world.stage.post, Started())
+
+    world.run(scenario, lambda: len(world.log) == 2)
+    assert world.log == ["durable 1", "sent"]
+
+
+@pytest.mark.parametrize("record", ["vote", "prepared", "block"])
+def test_no_other_record_is_held_back(record: str) -> None:
+    kinds = {"prepared": MessageType.PREPARE, "block": MessageType.CHECKPOINT}
+    world = World([VOTE if record == "vote" else certified(kinds[record])])
+    world.run(lambda: world.stage.post(Started()), lambda: world.log == ["durable 1"])
+
+
+def test_what_is_held_back_is_bounded() -> None:
+    world = World(*[[certified(MessageType.COMMIT)]] * (RECORDS_HELD_MAX + 1))
+
+    def scenario() -> None:
+        for at in range(RECORDS_HELD_MAX + 1):
+            asyncio.get_running_loop().call_later(at / 1_000, world.stage.post, Started())
+
+    world.run(scenario, lambda: bool(world.log))
+    assert world.log == [f"durable {RECORDS_HELD_MAX + 1}"]
 
 
 def test_nothing_leaves_at_all_when_the_journal_cannot_be_written() -> None:

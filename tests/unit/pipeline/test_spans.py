@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chain.pipeline.spans import HEIGHTS_KEPT, Spans, merge, summarize
+from chain.pipeline.spans import HEIGHTS_KEPT, CpuMeter, Spans, merge, summarize
 from chain.types import Height
 
 INTERVALS = st.lists(
@@ -56,3 +58,21 @@ def test_merge_covers_exactly_the_same_points(intervals: list[tuple[int, int]]) 
     points = {point for start, end in intervals for point in range(start, end)}
     assert {point for start, end in merged for point in range(start, end)} == points
     assert all(one[1] < other[0] for one, other in pairwise(merged))
+
+
+def test_of_many_short_works_a_sample_counts_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = 0
+
+    def reads_ns() -> int:
+        nonlocal clock
+        clock += 1_000_000  # so every measured work takes a millisecond
+        return clock
+
+    monkeypatch.setattr(time, "thread_time_ns", reads_ns)
+    meter = CpuMeter()
+    for work in ("store", "accept", "consensus"):
+        for _ in range(2 * 13 * 7):
+            with meter.measure(work):
+                pass
+    assert meter.spent_us == dict.fromkeys(("store", "accept", "consensus"), 2 * 13 * 7 * 1000)
+    assert clock == 2 * 1_000_000 * (2 * 13 * 7 + 2 * 7 + 2 * 13)

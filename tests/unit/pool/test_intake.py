@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Callable, Sequence
 
 from chain.codec import encode
@@ -37,6 +39,9 @@ class Executed:
 
     def executed(self, hashes: Sequence[Digest]) -> list[bool]:
         return [transaction_hash in self._hashes for transaction_hash in hashes]
+
+    def executed_since(self, height: Height, hashes: Sequence[Digest]) -> list[bool]:
+        return self.executed(hashes)
 
 
 def make_intake(pool: Pool | None = None, executed: Executed | None = None) -> tuple[Intake, Pool, Verifier]:
@@ -168,6 +173,25 @@ def test_gossip_may_be_a_little_ahead_of_this_node() -> None:
     assert codes(submit(ahead, raw)[0]) == ["expiry_too_far"], "a client's is judged exactly"
     results, _ = asyncio.run(ahead.submit([raw], gossip=True))
     assert codes(results) == [None]
+
+
+def test_a_refusal_leaves_no_cycle_behind() -> None:
+    """Every refusal is an exception kept in a result; with its frames it would wait for the garbage collector."""
+    intake, _, _ = make_intake(executed=Executed(make_transaction(6).hash))
+    good = make_transaction(1)
+    bad = [b"\xc1", make_transaction(3, expiry=10).raw, make_transaction(6).raw, good.raw, good.raw]
+    bad.append(join_transaction(make_transaction(2).body_bytes, bytes(64)))
+    submit(intake, *bad)
+    gc.collect()
+    gc.disable()
+    try:
+        results, _ = asyncio.run(intake.submit(bad))
+        refusals = [weakref.ref(result.error) for result in results if result.error is not None]
+        del results
+        assert len(refusals) == len(bad)
+        assert [refusal() for refusal in refusals] == [None] * len(bad)
+    finally:
+        gc.enable()
 
 
 def test_an_expired_transaction_costs_no_signature_check() -> None:

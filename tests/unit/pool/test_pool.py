@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from chain.errors import BadInput, InvariantError
 from chain.model.transaction import Transaction
 from chain.pool import Pool, PoolLimits
+from chain.pool.pool import LISTED_SPARE
 from chain.types import Digest, Height, Instant
 from tests.unit.pool.transactions import make_transaction
 
@@ -116,6 +117,29 @@ def test_overdue_are_those_that_wait_longest() -> None:
     pool.add(late, Instant(20))
     assert pool.overdue(before=Instant(20), count_max=10) == [early]
     assert pool.oldest_waiting() == 10
+
+
+def test_what_is_gone_does_not_pile_up_by_expiry() -> None:
+    pool = Pool(PoolLimits())
+    kept = make_transaction(0, expiry=900)
+    pool.add(kept, NOW)
+    for at in range(1, 3 * LISTED_SPARE):
+        transaction = make_transaction(1, expiry=100 + at % 5)
+        pool.add(transaction, NOW)
+        pool.remove([transaction.hash])
+        assert sum(map(len, pool._by_expiry.values())) <= 2 * len(pool) + LISTED_SPARE + 1
+    assert pool.expire(Height(899)) == []
+    assert pool.expire(Height(900)) == [kept.hash]
+    assert pool.arrivals == 3 * LISTED_SPARE
+
+
+def test_what_comes_back_after_it_was_removed_expires_once() -> None:
+    pool = Pool(PoolLimits())
+    [transaction] = fill(pool, 1)
+    pool.remove([transaction.hash])
+    pool.add(transaction, NOW)
+    assert pool.expire(Height(100)) == [transaction.hash]
+    assert (len(pool), pool.bytes_held, pool.expire(Height(200))) == (0, 0, [])
 
 
 @given(

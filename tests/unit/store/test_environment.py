@@ -42,8 +42,9 @@ def test_a_stamp_is_needed_and_must_fit(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"belongs to chain 00.*configured genesis makes chain 01"):
         environment.check_stamp(b"\x01" * 32)
     wrong = [
-        (encode(Stamp(format=2, kind="blocks", chain_id=CHAIN)), "has store format 2, this program reads 1"),
-        (encode(Stamp(format=1, kind="state", chain_id=CHAIN)), "holds a state environment where blocks belongs"),
+        (encode(Stamp(format=1, kind="blocks", chain_id=CHAIN)), "has store format 1, this program reads 2: move"),
+        (encode(Stamp(format=3, kind="blocks", chain_id=CHAIN)), "has store format 3, this program reads 2: move"),
+        (encode(Stamp(format=2, kind="state", chain_id=CHAIN)), "holds a state environment where blocks belongs"),
         (b"nonsense", "stamp cannot be read"),
     ]
     for data, text in wrong:
