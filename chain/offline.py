@@ -83,6 +83,7 @@ class _Validator:
 class _Trust:
     chain_id: bytes
     validators: tuple[_Validator, ...]
+    window: int | None = None  # None: a trust document, which does not say since when its set is in force either
 
 
 def verify_proof(document: object, genesis: object) -> Verdict:
@@ -154,7 +155,8 @@ def _trust(document: object) -> _Trust:
                 [_hex(item, "deployers", 20) for item in _get(genesis["deployers"], "deployers", list)],
             ]
         )
-        return _Trust(_tagged(b"headrace/genesis/1", encoded), validators)
+        window = _get(parameters["window"], "window", int)
+        return _Trust(_tagged(b"headrace/genesis/1", encoded), validators, window)
     except ProofError as error:
         raise TrustError(f"genesis: {error}") from None
 
@@ -240,20 +242,29 @@ def _set_at(height: int, proof: dict[str, Any], trust: _Trust) -> tuple[_Validat
         root = _hex(change["parent_state_root"], f"{name}.parent_state_root", 32)
         if _state_root(root, _walk(leaf, change["proof"], f"{name}.proof")[2]) != header["state_root"]:
             raise ProofError(f"{name}: the row does not lead to the header's state root")
-        since, current = _scheduled(leaf, name)
-        if not header["height"] < since <= height:
-            raise ProofError(f"{name}: a set from height {since} on, of block {header['height']}, for {height}")
+        follows, first, current = _scheduled(leaf, name)
+        if not header["height"] < first <= height:
+            raise ProofError(f"{name}: a set from height {first} on, of block {header['height']}, for {height}")
+        if trust.window is not None and first != header["height"] + trust.window + 1:
+            raise ProofError(f"{name}: a set from height {first} on, of block {header['height']}: not window + 1 later")
+        if (at or trust.window is not None) and follows != since:
+            raise ProofError(f"{name}: it follows a set from height {follows} on, the one in force is from {since} on")
+        since = first
     return current
 
 
-def _scheduled(leaf: bytes, name: str) -> tuple[int, tuple[_Validator, ...]]:
-    """(first height, set) of a row that schedules a set."""
+def _scheduled(leaf: bytes, name: str) -> tuple[int, int, tuple[_Validator, ...]]:
+    """(first height of the set before, first height, set) of a row that schedules a set."""
     key, value = _write(leaf, f"{name}.leaf")
     if not key.startswith(_SETS) or value is None:
         raise ProofError(f"{name}.leaf: not a row of the validator sets")
     since = _get(_unpack(key[len(_SETS) :], f"{name}.leaf"), f"{name}.leaf", int)
+    row = _get(_unpack(value, f"{name}.leaf"), f"{name}.leaf", tuple)
+    if len(row) != 2:
+        raise ProofError(f"{name}.leaf: not the first height of a set and another set")
+    follows = _get(row[0], f"{name}.leaf", int)
     members: list[_Validator] = []
-    for member in _get(_unpack(value, f"{name}.leaf"), f"{name}.leaf", tuple):
+    for member in _get(row[1], f"{name}.leaf", tuple):
         match member:
             case (str(who), bytes(public_key), int(weight)) if type(weight) is int and weight > 0:
                 members.append(_Validator(who, public_key, weight))
@@ -261,7 +272,7 @@ def _scheduled(leaf: bytes, name: str) -> tuple[int, tuple[_Validator, ...]]:
                 raise ProofError(f"{name}.leaf: not a validator")
     if not members or len({member.key for member in members}) != len(members):
         raise ProofError(f"{name}.leaf: no validators, or two with one public key")
-    return since, tuple(members)
+    return follows, since, tuple(members)
 
 
 def _signatures(

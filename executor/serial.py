@@ -20,10 +20,11 @@ def execute_serially(
     state = BlockState(base)
     receipts: list[bytes] = []
     gas_used = 0
+    enter, commit, height = progress.enter, state.commit, block.height
     for position in range(len(block.transactions)):
-        progress.enter(block.height, position)
+        enter(height, position)
         receipt, outcome = run_call(machine, state, context, call_at(block, position))
-        state.commit(settle(outcome, state.get) if outcome.adds else outcome.writes)
+        commit(settle(outcome, state.get) if outcome.adds else outcome.writes)
         receipts.append(receipt)
         gas_used += outcome.gas_used
     return Result.of(receipts, gas_used, state.written())

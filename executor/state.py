@@ -110,7 +110,7 @@ class BaseState:
         self._layers: deque[tuple[int, Writes]] = deque()  # unstored heights, ascending, with what they wrote
         self._merged: dict[bytes, bytes | None] | None = None  # all layers; made at the first scan after a change
         self._index = PrefixIndex({})  # of `_merged`
-        self._cache: dict[bytes, bytes | None] = {}  # values as of `height`; layers and snapshot say the same
+        self._cache: dict[bytes, bytes | None] = {}  # values as of `height`; all that the layers hold, and more
         self._cache_bytes = 0
         self.snapshot_height = reader.refresh()
         self.height = self.snapshot_height
@@ -148,8 +148,10 @@ class BaseState:
         if height != self.height + 1:
             raise InvariantError(f"write set of height {height} on top of height {self.height}")
         self._layers.append((height, writes))
+        known = len(self._cache)
         self._cache.update(writes)
-        self._charge(len(writes) * CACHE_ENTRY_BYTES + sum(map(len, filter(None, writes.values()))))
+        # A key that was there takes the place of its entry; of its value the size is counted again, it may have grown.
+        self._charge((len(self._cache) - known) * CACHE_ENTRY_BYTES + sum(map(len, filter(None, writes.values()))))
         self.height = height
         self._changed()
 
@@ -167,6 +169,7 @@ class BaseState:
             _, writes = self._layers.pop()
             for key in writes:
                 self._cache.pop(key, None)
+        self._cache_layers()
         self.height = height - 1
         self._changed()
 
@@ -184,13 +187,7 @@ class BaseState:
         value = self._cache.get(key, _MISSING)
         if value is not _MISSING:
             return value
-        for _, writes in reversed(self._layers):
-            value = writes.get(key, _MISSING)
-            if value is not _MISSING:
-                break
-        else:
-            value = self._reader.get(key)
-        self._cache[key] = value
+        value = self._cache[key] = self._reader.get(key)  # no layer has it, or it would be in the cache
         self._charge(CACHE_ENTRY_BYTES + len(key) + (0 if value is None else len(value)))
         return value
 
@@ -227,7 +224,13 @@ class BaseState:
 
     def _forget_cache(self) -> None:
         self._cache.clear()
-        self._cache_bytes = 0
+        self._cache_bytes = 0  # what the layers hold is there anyway
+        self._cache_layers()
+
+    def _cache_layers(self) -> None:
+        cache = self._cache
+        for _, writes in self._layers:
+            cache.update(writes)
 
 
 class BlockState:

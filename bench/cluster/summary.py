@@ -91,7 +91,7 @@ def point_of(
         counts=Counts(
             offered=count_between(records.due, first, last),
             accepted=count_between(np.where(records.codes == 0, records.answered, np.nan), first, last),
-            ordered=None if missing else _ordered(sampler.heights, window),
+            ordered=None if missing else ordered_in(sampler.heights, window),
             certified=certified,
         ),
         failed=sum(failed.values()),
@@ -160,7 +160,8 @@ def heights_between(heights: Sequence[HeightSpans], window: Window) -> list[Heig
     return inside or [entry for entry in heights if LAST in entry.spans]
 
 
-def _ordered(heights: Sequence[HeightSpans], window: Window) -> int:
+def ordered_in(heights: Sequence[HeightSpans], window: Window) -> int:
+    """Transactions of the heights that were ordered within the window."""
     first_us, last_us = (window.epoch_us + int(at * 1e6) for at in (window.first, window.last))
     return sum(
         entry.transactions

@@ -11,15 +11,13 @@ could overflow fails then, before there is any code.
 and the formulas of Renes, Costello and Batina, "Complete addition formulas for prime order elliptic curves", 2016
 (algorithms 7 and 9, for a = 0), hold for all of them: equal, opposite, infinite.
 
-There is no compiled code here. Modules that compile it name this text's digest, `SOURCE`, so that what numba keeps of
-them is made anew when it changes.
+There is no compiled code here. A module that compiles it names the SHA-256 of this text (a test says when it is another),
+because numba makes anew what it keeps of a module only when that module itself changes.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -41,7 +39,6 @@ ROWS: Final = LIMBS * LANES  # words of a slot
 SLOT: Final = ROWS * 8  # bytes of a slot
 POINT: Final = 3 * SLOT
 STORED: Final = 2**258  # no number in a slot is larger
-SOURCE: Final = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
 
 _TOP: Final = 256 - LIMB_BITS * (LIMBS - 1)  # bits of the top limb below 2^256
 _ROOM: Final = 2**260  # five exact limbs
@@ -180,10 +177,8 @@ class Field:
         if not taken:
             return 0, [0] * LIMBS
         lift = -(-(under + (taken << LIMB_BITS * 4)) // self.prime) * self.prime
-        *lower, top = (lift >> LIMB_BITS * limb & MASK for limb in range(LIMBS - 1)), lift >> LIMB_BITS * 4
-        parts = [*lower[0], top]
-        lent = taken << LIMB_BITS
-        return lift, [parts[0] + lent, *(part + lent - taken for part in parts[1:4]), parts[4] - taken]
+        parts, lent = limbs_of(lift), taken << LIMB_BITS
+        return lift, [parts[0] + lent, *(part + lent - taken for part in parts[1:4]), (lift >> LIMB_BITS * 4) - taken]
 
     def _carry(self, sums: list[Any], largest: int) -> Number:
         """Exact limbs of the same value."""

@@ -8,7 +8,7 @@ Who trusts the genesis and checks the links in order needs nobody's word for a l
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from chain.codec import Record, decode, encode, pack, unpack
 from chain.errors import BadInput, ConfigError, DecodeError, InvariantError, PeerFault
@@ -49,16 +49,29 @@ class TrustChain(Record, frozen=True, kw_only=True):
     links: tuple[TrustLink, ...]
 
 
-def set_of_row(key: bytes, value: bytes | None) -> tuple[int, ValidatorSet]:
-    """(first height, set) that a row of the scheduled sets says.
+class SetRow(NamedTuple):
+    """A row of the scheduled sets."""
+
+    from_height: int
+    before: int  # from when the set that scheduled this one is in force; 0: the genesis set
+    validators: ValidatorSet
+
+
+def set_of_row(key: bytes, value: bytes | None) -> SetRow:
+    """What a row of the scheduled sets says.
 
     Raises:
         DecodeError: not such a row.
     """
-    members = unpack(value or b"")
     height = unpack(key[len(SETS_PREFIX) :])
-    if not key.startswith(SETS_PREFIX) or type(height) is not int or type(members) is not tuple:
-        raise DecodeError("not a row of the scheduled sets")
+    match unpack(value or b""):
+        case (int(before), tuple(members)) if type(before) is type(height) is int and key.startswith(SETS_PREFIX):
+            return SetRow(height, before, _set_of(members))
+        case _:
+            raise DecodeError("not a row of the scheduled sets")
+
+
+def _set_of(members: tuple[Any, ...]) -> ValidatorSet:
     validators: list[Validator] = []
     for member in members[: VALIDATORS_MAX + 1]:
         match member:
@@ -71,7 +84,7 @@ def set_of_row(key: bytes, value: bytes | None) -> tuple[int, ValidatorSet]:
     if not 0 < len(validators) <= VALIDATORS_MAX:
         raise DecodeError(f"scheduled set: {len(members)} members")
     try:
-        return height, ValidatorSet(validators)
+        return ValidatorSet(validators)
     except ConfigError as error:
         raise DecodeError(f"scheduled set: {error}") from None
 
@@ -104,7 +117,7 @@ def make_link(
 
 def link_height(link: TrustLink) -> int:
     """From which height the set of a link is in force, as it says itself; raises DecodeError."""
-    return set_of_row(*parse_write_leaf(link.leaf))[0]
+    return set_of_row(*parse_write_leaf(link.leaf)).from_height
 
 
 def encode_trust(links: Sequence[TrustLink]) -> bytes:
@@ -141,27 +154,30 @@ def schedule_of_links(
         try:
             if number >= TRUST_LINKS_MAX:
                 raise BadInput("bad_trust", f"more than {TRUST_LINKS_MAX} links")
-            _add(schedule, link, own_chain, check_certificate)
+            _add(schedule, link, own_chain, genesis.parameters.window, check_certificate)
         except (DecodeError, PeerFault) as error:
             raise BadInput("bad_trust", f"link {number}: {error}") from None
     return schedule
 
 
 def _add(
-    schedule: ValidatorSchedule, link: TrustLink, own_chain: bytes, check_certificate: CheckCertificate
+    schedule: ValidatorSchedule, link: TrustLink, own_chain: bytes, window: int, check_certificate: CheckCertificate
 ) -> None:
+    """One more set. A set may come again: that a change has its place is seen by heights, not by the sets' hashes."""
     header = decode_header(link.header)
     certificate = decode(Certificate, link.certificate)
     key, value = parse_write_leaf(link.leaf)
-    from_height, validators = set_of_row(key, value)
+    row = set_of_row(key, value)
     last_from = schedule.epochs[-1][0]
     in_force = schedule.at(header.height)
     if header.chain_id != own_chain:
         raise DecodeError("header of another chain")
     if header.height < max(1, last_from):
         raise DecodeError(f"block {header.height} schedules a set while the one from {last_from} on is not in force")
-    if from_height <= header.height:
-        raise DecodeError(f"block {header.height} schedules a set for height {from_height}")
+    if row.from_height != header.height + window + 1:
+        raise DecodeError(f"block {header.height} schedules a set for height {row.from_height} with window {window}")
+    if row.before != last_from:
+        raise DecodeError(f"block {header.height}: its set is in force from {row.before} on, not {last_from}")
     if header.validator_set_hash != in_force.digest:
         raise DecodeError(f"block {header.height} names another set than the one in force")
     if certificate.height != header.height or certificate.digest != header_hash(header):
@@ -172,7 +188,7 @@ def _add(
         raise DecodeError("the proof of the row has no shape")
     if chain_state_root(link.parent_state_root, root) != header.state_root:
         raise DecodeError(f"block {header.height} did not write the row")
-    schedule.add(from_height, validators)
+    schedule.add(row.from_height, row.validators)
 
 
 # --- in proof documents ---

@@ -112,15 +112,11 @@ class Connection(RequestHandler):
         super().connection_lost(exc)
 
     def close(self) -> None:
+        """When the request under way is answered; a shutdown of aiohttp waits for that within its bound."""
         if self._answering is None:
             super().close()
         else:
             self._closes = True
-
-    async def shutdown(self, timeout: float | None = 15.0) -> None:
-        if self._answering is not None:
-            await asyncio.wait((self._answering,), timeout=timeout)
-        await super().shutdown(timeout)
 
     def _process_keepalive(self) -> None:
         """aiohttp's idle time: it does not know of the requests that are served here."""

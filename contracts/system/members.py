@@ -35,7 +35,7 @@ from contracts.system.membership import (
     height_of,
     members_of,
     observers_of,
-    pack_members,
+    pack_set,
     rotated_key,
     scheduled_rows,
     scheduled_set,
@@ -322,7 +322,7 @@ def _support(x: Frame, sets: _Sets, change: Change, approver: bytes) -> int:
 def _schedule(x: Frame, sets: _Sets, members: tuple[Member, ...]) -> int:
     """Store a set as the next one; from which height it is in force."""
     from_height = x.height + x.context.block.window + 1
-    write(x, set_key(from_height), pack_members(members))
+    write(x, set_key(from_height), pack_set(sets.from_height, members))
     row = dataclasses.replace(sets.row, from_height=from_height, before=sets.from_height)
     write(x, MEMBERSHIP_KEY, row.to_bytes())
     emit(x, "ValidatorsScheduled", (from_height, set_of(members).digest, len(members)))
@@ -475,7 +475,7 @@ def _set_from(x: Frame, from_height: int) -> tuple[Member, ...]:
         x.charge(gas.READ + gas.ITEM * len(members))
         return members
     raw = read(x, set_key(from_height))
-    return members_of(raw or b"\x90")
+    return members_of(raw or pack((0, ())))
 
 
 def _all_observers(x: Frame) -> tuple[Observer, ...]:

@@ -1,6 +1,7 @@
 """What the state holds about membership, under the system contract's address (rule set 3).
 
-    validators  from height -> members   a row for each set that was ever scheduled; the genesis set has none
+    validators  from height -> set       a row for each set that was ever scheduled; the genesis set has none. It
+                                         also says from when the set that scheduled it is in force
     membership  (one row)                from when the newest set and the one before it are in force; open changes
     changes     number -> change         every change that was proposed
     observers   (one row)                nodes that follow the chain and do not vote
@@ -45,6 +46,7 @@ class Standing(enum.StrEnum):
     OPEN = "open"
     EFFECTED = "effected"  # observers at once, a validator set from its height on
     WITHDRAWN = "withdrawn"
+    LAPSED = "lapsed"  # its place was needed, and it could not be made any more or its proposer had left
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,13 +127,14 @@ def height_of(raw: bytes) -> int:
     return unpack_trusted(raw)  # type: ignore[return-value]
 
 
-def pack_members(members: Iterable[Member]) -> bytes:
-    return pack(tuple(members))
+def pack_set(before: int, members: Iterable[Member]) -> bytes:
+    """A row of the sets; `before`: from when the set is in force that it follows, 0 if that is the genesis set."""
+    return pack((before, tuple(members)))
 
 
 def members_of(raw: bytes) -> tuple[Member, ...]:
     """The members in a row of the sets."""
-    return unpack_trusted(raw)  # type: ignore[return-value]
+    return unpack_trusted(raw)[1]  # type: ignore[no-any-return]
 
 
 def members_of_genesis(genesis: HasValidators) -> tuple[Member, ...]:
@@ -154,7 +157,7 @@ def scheduled_set(writes: bytes) -> ValidatorSet | None:
     if SETS_PREFIX not in writes:
         return None
     rows = [row for row in unpack_writes(writes) if row[0].startswith(SETS_PREFIX)]
-    return set_of_row(*rows[-1])[1] if rows else None
+    return set_of_row(*rows[-1]).validators if rows else None
 
 
 def touches_members(writes: bytes) -> bool:
@@ -164,7 +167,8 @@ def touches_members(writes: bytes) -> bool:
 
 def scheduled_rows(rows: Iterable[tuple[bytes, bytes]]) -> list[tuple[int, ValidatorSet]]:
     """(first height, set) ascending, from all the state's (key, value) pairs under `SETS_PREFIX`."""
-    return sorted((set_of_row(*row) for row in rows), key=lambda row: row[0])
+    read = (set_of_row(*row) for row in rows)
+    return sorted(((row.from_height, row.validators) for row in read), key=lambda row: row[0])
 
 
 def open_changes(get: Callable[[bytes], bytes | None]) -> list[Change]:
@@ -182,6 +186,6 @@ def endpoints_of(rows: Sequence[tuple[bytes, bytes]]) -> dict[bytes, str]:
 __all__ = [
     "ENDPOINTS_PREFIX", "MEMBERSHIP_KEY", "OBSERVERS_KEY", "SETS_PREFIX", "Change", "Kind", "Member", "Membership",
     "Observer", "Standing", "change_key", "endpoint_key", "endpoints_of", "height_of", "members_of",
-    "members_of_genesis", "observers_of", "open_changes", "pack_members", "rotated_key", "scheduled_rows",
+    "members_of_genesis", "observers_of", "open_changes", "pack_set", "rotated_key", "scheduled_rows",
     "scheduled_set", "set_key", "set_of", "touches_members",
 ]  # fmt: skip

@@ -158,6 +158,25 @@ def test_a_head_in_pieces_and_other_requests_on_the_same_connection_are_answered
     asyncio.run(scenario())
 
 
+def test_the_body_of_another_request_is_never_taken_for_a_request() -> None:
+    async def scenario() -> None:
+        async with serving() as api:
+            stream = await connect(api)
+            inner = request(encode([a_transaction().raw]))
+            stream[1].write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n[" % (len(inner) + 1))
+            async with asyncio.timeout(10):
+                while not any(connection._foreign for connection in api.server._http.open):
+                    await asyncio.sleep(0)
+                stream[1].write(inner)
+                head, body = await answer(stream)
+            assert head.startswith(b"HTTP/1.1 200")
+            assert b"-32700" in body
+            assert not api.node.pool
+            stream[1].close()
+
+    asyncio.run(scenario())
+
+
 def test_what_comes_while_a_request_is_answered_waits_its_turn_and_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     node = None
 
@@ -172,7 +191,7 @@ def test_what_comes_while_a_request_is_answered_waits_its_turn_and_is_bounded(mo
         async with serving() as api:
             assert node is not None
             stream = await connect(api)
-            count = 4_000
+            count = 6_000
             data = request(encode([a_transaction().raw]))
             writing = asyncio.ensure_future(_write(stream, data * count))
             async with asyncio.timeout(20):
@@ -180,7 +199,9 @@ def test_what_comes_while_a_request_is_answered_waits_its_turn_and_is_bounded(mo
                 (connection,) = api.server._http.open
                 while not connection._stopped:
                     await asyncio.sleep(0)
-                assert len(connection._held) < HELD_BYTES_MAX + 512 * 1024
+                for _ in range(200):
+                    await asyncio.sleep(0)
+                assert len(connection._held) < HELD_BYTES_MAX + 512 * 1024 < len(data) * count // 2
                 assert not node.pool
                 node.open.set()
                 found = [codes((await answer(stream))[1]) for _ in range(count)]
@@ -224,8 +245,11 @@ def test_a_request_under_way_is_answered_before_the_server_stops(monkeypatch: py
             stream = await connect(api)
             stream[1].write(request(encode([a_transaction().raw])))
             await node.asked.wait()
+            (connection,) = api.server._http.open
             stopping = asyncio.ensure_future(api.server.stop())
-            await asyncio.sleep(0)
+            for _ in range(200):
+                await asyncio.sleep(0)
+            assert connection._closes
             node.open.set()
             assert codes((await answer(stream))[1]) == [0]
             await stopping

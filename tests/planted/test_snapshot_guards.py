@@ -509,3 +509,18 @@ def test_damage_is_noticed_whichever_way_the_roots_differ(served: Served, tmp_pa
         joiner.before_answer = lambda kind, number: None
         with pytest.raises(StoreError, match="thrown away"):
             joiner.load()
+
+
+def test_without_any_proof_of_the_validator_sets_there_is_no_source(joiner: Joiner) -> None:
+    for number, answer in enumerate((b"\xff" * 9, PeerFault("not_connected"))):
+        one = Joiner(joiner.served, joiner.folder / str(number))
+
+        def nothing(kind: RequestKind, payload: bytes, honest: bytes, answer: bytes | PeerFault = answer) -> bytes:
+            if isinstance(answer, bytes):
+                return answer
+            raise answer
+
+        one.lies = dict.fromkeys(PEERS, nothing)
+        with pytest.raises(NoSource, match="nobody in reach proves"):
+            one.load()
+        assert {kind for _, kind in one.asked} == {RequestKind.TRUST}

@@ -33,8 +33,8 @@ class World:
     def __init__(self, store: Store, chain: ChainFactory) -> None:
         self.store, self.chain = store, chain
         self.node: Any = SimpleNamespace(
-            genesis=chain.genesis, store=store, pool=Pool(PoolLimits()), ordered=OrderedTransactions(), waiters=Waiters(),
-            last_header=store.blocks.tip(), validators=chain.validators, observers=(),
+            genesis=chain.genesis, store=store, pool=Pool(PoolLimits()), ordered=OrderedTransactions(),
+            waiters=Waiters(), last_header=store.blocks.tip(), validators=chain.validators, observers=(),
         )  # fmt: skip
         self.services = Services(cast("Node", self.node))
 

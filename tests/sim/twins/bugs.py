@@ -57,6 +57,10 @@ EXPLORED: Final = (
     ("votes for different proposals are added up", "leads view 0, 1 height, 1 view"),
     ("a new view is made of F + 1 view-changes", "silent, 1 height, 2 views"),
     ("votes are given in a view that has been left", "silent, 1 height, 2 views"),
+    ("votes are forgotten at a restart", "leads view 0, 1 height, 1 view, 1 restart of each"),
+    ("votes and proposals are forgotten at a restart", "leads view 0, 1 height, 1 view, 1 restart of each"),
+    ("prepared certificates are forgotten at a restart", "silent, 1 height, 2 views, 1 restart of each"),
+    ("the view that was left is entered again at a restart", "silent, 1 height, 2 views, 1 restart of each"),
     ("a view-change carries the prepared certificate of one height only", "silent, 2 heights, 2 views"),
     ("below the highest height prepared, a new view fills everything with gaps", "silent, 2 heights, 2 views"),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -13,6 +14,8 @@ from chain.sim.explore.automaton import FIRST, NOTHING, Automaton
 from chain.sim.explore.search import Search
 from tests.sim.twins.bugs import BUGS, EXPLORED
 from tests.sim.twins.planted import explored
+
+RESTARTS = replace(PLANS["silent, 1 height, 1 view"], restarts=1)
 
 
 @pytest.mark.parametrize(
@@ -38,15 +41,23 @@ def test_small_plans_are_exhausted_and_no_promise_breaks(
     assert reduced.states == states
 
 
-def test_the_reduced_search_shows_all_that_the_whole_one_shows() -> None:
+@pytest.mark.parametrize(
+    ("plan", "states", "times"),
+    [
+        ("silent, 1 height, 2 views", 100_000, 20),
+        ("silent, 1 height, 1 view, 1 restart of each", 5_000, 2),
+        ("leads view 1, 1 height, 1 view", 2_000, 20),
+    ],
+)
+def test_the_reduced_search_shows_all_that_the_whole_one_shows(plan: str, states: int, times: int) -> None:
     """Everything a replica may say, in this order, and order: with and without reductions, states told apart or not."""
-    bounds = PLANS["silent, 1 height, 2 views"]
+    bounds = {**PLANS, "silent, 1 height, 1 view, 1 restart of each": RESTARTS}[plan]
     whole, reduced = Search(bounds, reduced=False, plain=True), Search(bounds)
     every, few = whole.run(), reduced.run()
     assert every.exhausted
     assert few.exhausted
-    assert every.states > 100_000
-    assert few.states < every.states / 20
+    assert every.states > states
+    assert few.states < every.states / times
     for one, other in zip(whole.automata, reduced.automata, strict=True):
         assert one.shown() == other.shown()
 

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
-from chain.crypto import Verifier, ed25519_lanes
-from chain.crypto.batches import LANES_MIN, LIBRARIES, _agrees, _trial, _with_lanes, checker_of
+from chain.crypto import Verifier, ed25519_lanes, secp256k1
+from chain.crypto.batches import _TRIALS, LANES_MIN, LIBRARIES, Many, _agrees, _with_lanes, checker_of
 from chain.crypto.ed25519 import verify
 from chain.crypto.schemes import Item, PrivateKey, Scheme, verify_batch
 from chain.errors import ConfigError
 from tests.signatures.__main__ import by_openssl
 from tests.signatures.cases import Case, Cases
+from tests.signatures.ecdsa_cases import recovered
 from tests.unit.crypto.test_ed25519 import RFC_8032
 
 # Where the processor lacks the instructions these tests are about the libraries, which stand in then.
 CHECKER = checker_of("auto")
 
 
-def many(keys: Sequence[bytes], messages: Sequence[bytes], signatures: Sequence[bytes]) -> list[bool]:
+def one_by_one(check: Callable[[bytes, bytes, bytes], bool]) -> Many:
     """What stands behind the lanes on a machine without them."""
-    return [verify(*one) for one in zip(keys, messages, signatures, strict=True)]
+    return lambda keys, messages, signatures: [check(*one) for one in zip(keys, messages, signatures, strict=True)]
+
+
+ONE_BY_ONE = {Scheme.ED25519: one_by_one(verify), Scheme.SECP256K1: one_by_one(secp256k1.verify)}
 
 
 def items_of(cases: Sequence[Case]) -> list[Item]:
@@ -85,20 +89,35 @@ def test_schemes_are_mixed_in_one_batch() -> None:
     items[6] = (items[6][0], items[6][1], b"\x01" * 32, items[6][3])
     items.append((9, b"", b"", b""))
     expected = [at not in (3, 6, 12) for at in range(13)]
-    assert CHECKER.check(items) == _with_lanes(many)(items) == expected
+    assert CHECKER.check(items) == _with_lanes(ONE_BY_ONE)(items) == _with_lanes({})(items) == expected
     few = items[: 2 * LANES_MIN - 3]
     assert CHECKER.check(few) == expected[: len(few)]
     assert CHECKER.check([]) == []
 
 
-def test_a_kernel_that_judges_otherwise_is_not_used() -> None:
-    assert _agrees(many)
-    assert not _agrees(lambda keys, messages, signatures: [True] * len(keys))
-    assert not _agrees(lambda keys, messages, signatures: [False] * len(keys))
-    for place in range(0, len(_trial()), 9):
-        assert not _agrees(lambda keys, messages, signatures, place=place: [  # type: ignore[misc]
+@pytest.mark.parametrize("scheme", Scheme, ids=lambda scheme: scheme.name.lower())
+def test_a_kernel_that_judges_otherwise_is_not_used(scheme: Scheme) -> None:
+    many = ONE_BY_ONE[scheme]
+    assert _agrees(scheme, many)
+    assert not _agrees(scheme, lambda keys, messages, signatures: [True] * len(keys))
+    assert not _agrees(scheme, lambda keys, messages, signatures: [False] * len(keys))
+    for place in range(0, len(_TRIALS[scheme]()), 9):
+        assert not _agrees(scheme, lambda keys, messages, signatures, place=place: [  # type: ignore[misc]
             verdict != (at == place) for at, verdict in enumerate(many(keys, messages, signatures))
         ])
+
+
+def test_what_is_tried_before_a_kernel_of_secp256k1_is_used() -> None:
+    """An r that stands for an x above n, the point at infinity, keys off the curve: each must be able to fail."""
+    trial = _TRIALS[Scheme.SECP256K1]()
+    accepted = [one for one in trial if secp256k1.verify(*one)]
+    beyond = [one for one in accepted if one[0] in [recovered_above(one[1], one[2], which) for which in (2, 3)]]
+    assert (len(trial), len(accepted), len(beyond)) == (122, 23, 6)
+
+
+def recovered_above(digest: bytes, signature: bytes, which: int) -> bytes | None:
+    r, s = (int.from_bytes(half, "big") for half in (signature[:32], signature[32:]))
+    return recovered(r, s, which, digest)
 
 
 def test_threads_share_nothing() -> None:

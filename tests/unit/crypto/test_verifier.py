@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
@@ -191,10 +192,11 @@ def test_urgent_items_never_wait_and_take_along_who_does() -> None:
         verifier = busy_verifier(recorder)
         waiting = asyncio.ensure_future(verifier.verify(make_items(5)))
         await asyncio.sleep(0)
-        assert await verifier.verify(make_items(2, bad=frozenset((1,))), urgent=True) == [True, False]
-        assert (recorder.sizes, waiting.done()) == ([2], False)  # a vote or two: here and now, and alone
-        assert await verifier.verify(make_items(3), urgent=True) == [True] * 3
-        assert await waiting == [True] * 5
+        async with asyncio.timeout(10):
+            assert await verifier.verify(make_items(2, bad=frozenset((1,))), urgent=True) == [True, False]
+            assert (recorder.sizes, waiting.done()) == ([2], False)  # a vote or two: here and now, and alone
+            assert await verifier.verify(make_items(3), urgent=True) == [True] * 3
+            assert await waiting == [True] * 5
         assert recorder.sizes == [2, 8]
         assert verifier.items_checked == 10
         assert verifier.items_refused == 1
@@ -215,11 +217,38 @@ def test_a_batch_is_split_over_threads_only_into_full_ones(count: int, sizes: li
     asyncio.run(scene())
 
 
+def test_what_comes_while_a_thread_is_at_work_waits_for_it_and_goes_together() -> None:
+    async def scene() -> None:
+        release, sizes = threading.Event(), []
+
+        def check(items: Sequence[Item]) -> list[bool]:
+            sizes.append(len(items))
+            release.wait(10)
+            return [True] * len(items)
+
+        verifier = Verifier(2, check, Batching(full=16, wait_s=0.001))
+        first = asyncio.ensure_future(verifier.verify(make_items(16)))
+        while not verifier.batches:
+            await asyncio.sleep(0)
+        others = []
+        for count in (3, 4):
+            others.append(asyncio.ensure_future(verifier.verify(make_items(count))))
+            for _ in range(50):
+                await asyncio.sleep(0)
+        release.set()
+        await asyncio.gather(first, *others)
+        assert sizes == [16, 7]
+        await verifier.close()
+
+    asyncio.run(scene())
+
+
 def test_a_checker_that_forgets_a_verdict_is_found_out() -> None:
     async def scene() -> None:
         verifier = Verifier(1, lambda items: [True] * (len(items) - 1))
-        with pytest.raises(InvariantError):
-            await verifier.verify(make_items(9))
+        async with asyncio.timeout(10):
+            with pytest.raises(InvariantError):
+                await verifier.verify(make_items(9))
         await verifier.close()
 
     asyncio.run(scene())

@@ -47,6 +47,7 @@ class ChangingChain(ChainFactory):
         self.all_keys = [SigningKey(hashlib.sha256(f"{self.name}/{n}".encode()).digest()) for n in range(8)]
         self.coming: dict[int, tuple[int, ...]] = {}  # who is in force from a height on
         self.who: tuple[int, ...] = (0, 1, 2, 3)
+        self.since = 0
 
     def member(self, number: int) -> Validator:
         return Validator(name=f"bank {number}", public_key=bytes(self.all_keys[number].verify_key), weight=1)
@@ -54,12 +55,13 @@ class ChangingChain(ChainFactory):
     def next_block(self, writes: Sequence[tuple[bytes, bytes | None]] = (), *, then: tuple[int, ...] = ()) -> Made:
         """A block; with `then` it schedules that set."""
         height = self.tip.height + 1
-        self.who = self.coming.get(height, self.who)
+        if height in self.coming:
+            self.who, self.since = self.coming[height], height
         self.validators = ValidatorSet(self.member(number) for number in self.who)
         rows = list(writes)
         if then:
             members = tuple((self.member(n).name, self.member(n).public_key, 1) for n in then)
-            rows.append((set_key(height + WINDOW + 1), pack(members)))
+            rows.append((set_key(height + WINDOW + 1), pack((self.since, members))))
             self.coming[height + WINDOW + 1] = then
         return self.block(sorted(rows))
 
@@ -95,7 +97,7 @@ def super_message(header: Header, certificate: Certificate) -> bytes:
 @cache
 def story() -> ChangingChain:
     """4 -> 5 -> 4 others, with ten blocks; block 10 is signed by banks 2 to 5 only."""
-    chain = ChangingChain()
+    chain = ChangingChain(window=WINDOW)
     chain.next_block([(key_of(1), value_of(1, 1))])
     chain.next_block([(key_of(2), value_of(2, 2)), (key_of(9), value_of(9, 2))], then=(0, 1, 2, 3, 4))  # from 5 on
     chain.next_block([(key_of(3), value_of(3, 3))])
@@ -296,6 +298,11 @@ def with_row(link: TrustLink, key: bytes, value: bytes | None) -> TrustLink:
 MEMBERS = tuple((f"bank {n}", bytes([n]) * 32, 1) for n in range(4))
 
 
+def row(members: tuple[tuple[str, bytes, int], ...]) -> bytes:
+    """Of a set that follows the one of genesis."""
+    return pack((0, members))
+
+
 @pytest.mark.parametrize(
     ("made", "reason"),
     [
@@ -306,13 +313,18 @@ MEMBERS = tuple((f"bank {n}", bytes([n]) * 32, 1) for n in range(4))
         (lambda a, b: (forged(a, state_root=bytes(32)),), "did not write the row"),
         (lambda a, b: (forged(a, validator_set_hash=bytes(32)),), "names another set"),
         (lambda a, b: (msgspec.structs.replace(a, parent_state_root=b""),), "has no shape"),
-        (lambda a, b: (with_row(a, SETS_PREFIX + pack(2), pack(MEMBERS)),), "schedules a set for height 2"),
+        (lambda a, b: (with_row(a, SETS_PREFIX + pack(2), row(MEMBERS)),), "schedules a set for height 2"),
+        (lambda a, b: (with_row(a, SETS_PREFIX + pack(4), row(MEMBERS)),), "schedules a set for height 4"),
+        (lambda a, b: (with_row(a, SETS_PREFIX + pack(6), row(MEMBERS)),), "schedules a set for height 6"),
+        (lambda a, b: (with_row(a, SETS_PREFIX + pack(5), pack((1, MEMBERS))),), "in force from 1 on, not 0"),
+        (lambda a, b: (with_row(a, SETS_PREFIX + pack(5), pack((False, MEMBERS))),), "not a row"),
+        (lambda a, b: (with_row(a, SETS_PREFIX + pack(5), pack(MEMBERS)),), "not a row"),
         (lambda a, b: (with_row(a, SETS_PREFIX + pack(5), None),), "value"),
-        (lambda a, b: (with_row(a, SETS_PREFIX + pack(5), pack(())),), "0 members"),
-        (lambda a, b: (with_row(a, SETS_PREFIX + pack(5), pack(MEMBERS * 2)),), "two members have one public key"),
-        (lambda a, b: (with_row(a, SETS_PREFIX + pack(5), pack((("x", b"short", 1),))),), "not a member's key"),
-        (lambda a, b: (with_row(a, SETS_PREFIX + pack(5), pack((("x", bytes(32), 0),))),), "not a member"),
-        (lambda a, b: (with_row(a, key_of(1), pack(MEMBERS)),), "not a row|value"),
+        (lambda a, b: (with_row(a, SETS_PREFIX + pack(5), row(())),), "0 members"),
+        (lambda a, b: (with_row(a, SETS_PREFIX + pack(5), row(MEMBERS * 2)),), "two members have one public key"),
+        (lambda a, b: (with_row(a, SETS_PREFIX + pack(5), row((("x", b"short", 1),))),), "not a member's key"),
+        (lambda a, b: (with_row(a, SETS_PREFIX + pack(5), row((("x", bytes(32), 0),))),), "not a member"),
+        (lambda a, b: (with_row(a, key_of(1), row(MEMBERS)),), "not a row|value"),
     ],
 )
 def test_forged_links_are_refused(
@@ -330,3 +342,76 @@ def test_too_few_signatures_under_a_change_are_refused() -> None:
         schedule_of_links(story().genesis, (msgspec.structs.replace(first, certificate=encode(fewer)),), check)
     with pytest.raises(BadInput):
         schedule_of_trust(story().genesis, b"\x91\x91\x90")
+
+
+# --- a set that comes again ---
+
+
+@cache
+def recurring() -> ChangingChain:
+    """The set of genesis until 4, another from 5, that of genesis again from 8, and from 11 on a third."""
+    chain = ChangingChain(window=WINDOW)
+    targets = {2: (0, 1, 2, 3, 4), 5: (0, 1, 2, 3), 8: (2, 3, 4, 5)}
+    for height in range(1, 12):
+        chain.next_block([(key_of(1), value_of(1, height))], then=targets.get(height, ()))
+    return chain
+
+
+def recurring_document(height: int, *places: int) -> Json:
+    """A receipt of that height, with the changes at these heights only."""
+    chain = recurring()
+    made = chain.made[height - 1]
+    who = chain.coming.get(max((at for at in chain.coming if at <= height), default=0), (0, 1, 2, 3))
+    proof = receipt_proof(
+        header=made.block.header, certificate=made.block.certificate,
+        validators=ValidatorSet(chain.member(n) for n in who), hashes=made.block.hashes,
+        receipts=made.block.receipts, position=1,
+    )  # fmt: skip
+    return reparsed(proof | {"changes": changes_part([chain.link(at) for at in places], height)})
+
+
+def recurring_genesis() -> Json:
+    return reparsed(genesis_to_json(recurring().genesis))
+
+
+def test_a_set_that_comes_again_is_proved_in_its_place() -> None:
+    schedule = schedule_of_links(recurring().genesis, [recurring().link(at) for at in (2, 5, 8)], check_recurring)
+    assert [height for height, _ in schedule.epochs] == [0, 5, 8, 11]
+    assert schedule.at(4).digest == schedule.at(8).digest != schedule.at(7).digest
+    for height, places in ((4, ()), (7, (2,)), (8, (2, 5)), (11, (2, 5, 8))):
+        assert verify_proof(recurring_document(height, *places), recurring_genesis()).height == height
+
+
+@pytest.mark.parametrize(
+    ("places", "reason"),
+    [
+        ((8,), "its set is in force from 8 on, not 0"),  # what lies between the first and the second time is left out
+        ((2, 8), "names another set than the one in force"),
+        ((2, 5, 2), "while the one from 8 on is not in force"),  # the first time's change in place of the second's
+        ((2, 5, 2, 8), "while the one from 8 on is not in force"),
+        ((5, 8), "names another set"),
+        ((2, 5, 5, 8), "while the one from 8 on is not in force"),
+        ((2, 2, 5, 8), "while the one from 5 on is not in force"),
+    ],
+)
+def test_a_change_of_the_first_time_is_none_of_the_second(places: tuple[int, ...], reason: str) -> None:
+    with pytest.raises(BadInput, match=reason):
+        schedule_of_links(recurring().genesis, [recurring().link(at) for at in places], check_recurring)
+    with pytest.raises(ProofError, match=r"changes\[\d\]"):
+        verify_proof(recurring_document(11, *places), recurring_genesis())
+
+
+def test_from_a_trust_document_the_changes_hang_together_too() -> None:
+    """It does not say since when its set is in force: its first change may follow any height, a later one may not."""
+    members = genesis_to_json(recurring().genesis)["validators"]
+    trust = reparsed({"format": "headrace-trust-1", "chain_id": recurring().genesis_header.chain_id.hex(),
+                      "validators": members})  # fmt: skip
+    assert verify_proof(recurring_document(11, 8), trust).height == 11
+    assert verify_proof(recurring_document(11, 2, 5, 8), trust).height == 11
+    with pytest.raises(ProofError, match=r"changes\[1\]"):
+        verify_proof(recurring_document(11, 2, 8), trust)
+
+
+def check_recurring(certificate: Certificate, validators: ValidatorSet) -> None:
+    own = recurring().genesis_header.chain_id
+    verify_certificate(certificate, validators=validators, chain_id=own, verify_signature=verify_vote)

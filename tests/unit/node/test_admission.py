@@ -52,7 +52,7 @@ def rotate(world: World, members: NodeMembers, *, slot: int, key: ValidatorKey) 
     """Slot's key is another one from height 2 on, which is next."""
     rows = list(members_of_genesis(world.genesis))
     rows[slot] = (rows[slot][0], key.public_key, rows[slot][2])
-    writes = world.write((set_key(2), tuple(rows)))
+    writes = world.write((set_key(2), (0, tuple(rows))))
     members.schedule.restore([(2, set_of(rows))])
     assert members.stored(Height(1), [writes])
 

@@ -52,7 +52,7 @@ class World:
         self, from_height: int, *changes: tuple[str, bytes, int], without: Sequence[int] = ()
     ) -> tuple[bytes, object]:
         members = [member for at, member in enumerate(members_of_genesis(self.genesis)) if at not in without]
-        return set_key(from_height), (*members, *changes)
+        return set_key(from_height), (0, (*members, *changes))
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ def test_after_a_rotation_the_node_is_who_the_new_key_says(world: World) -> None
         config=load_node_config(world.network.nodes[1].config_path), genesis=world.genesis, keys=[world.key(1)],
         store=world.store,
     )  # fmt: skip
-    writes = world.write((set_key(2), tuple(rows)))
+    writes = world.write((set_key(2), (0, tuple(rows))))
     for known in (members, other):
         known.schedule.restore([(2, set_of(rows))])
         assert known.own != new.validator_id

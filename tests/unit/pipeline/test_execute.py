@@ -209,6 +209,16 @@ def test_what_was_executed_before_or_has_expired_is_skipped_without_effect() -> 
     assert block.header.transaction_count == 2
 
 
+def test_a_block_in_which_one_transaction_has_expired_and_nothing_else_is_wrong_is_executed_without_it() -> None:
+    world = World()
+    old, good = make_transaction(1, expiry=6), make_transaction(2, expiry=99)
+    world.put(7, [good, old])
+    world.run(lambda: len(world.blocks) == 1)
+    [block] = world.blocks
+    assert block.skipped == (1,)
+    assert block.hashes == [good.hash]
+
+
 def test_a_transaction_ordered_twice_is_executed_once() -> None:
     world = World()
     twice = make_transaction(1)

@@ -50,6 +50,7 @@ class ChainFactory:
 
     name: str = "test"
     weights: tuple[int, ...] = (1, 1, 1, 1)
+    window: int = 8
     made: list[Made] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -59,7 +60,7 @@ class ChainFactory:
         self.genesis = Genesis(
             name=self.name,
             created_ms=1_700_000_000_000,
-            parameters=ChainParameters(),
+            parameters=ChainParameters(window=self.window),
             validators=tuple(
                 Validator(name=f"bank {at}", public_key=bytes(key.verify_key), weight=weight)
                 for at, (key, weight) in enumerate(zip(self.keys, self.weights, strict=True))

@@ -1,0 +1,72 @@
+"""Which pictures a report has: one list for the page, for the PNGs and for the document."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from bench.report import curves, timelines
+from bench.report.look import Chart
+from bench.report.readings import Ablation, Case, ablations, cases_of, counted, middle, settings_of
+from bench.report.sources import Source
+
+
+def charts_of(source: Source) -> list[Chart]:
+    """Of one result, the telling ones first."""
+    name, cases = slug(source.label), cases_of(source)
+    varied = ablations(cases)
+    main = main_cases(cases, varied)
+    found: list[Chart | None] = [
+        curves.saturation(name, cases),
+        *[curves.ablation(name, one) for one in varied],
+        curves.latency(name, cases),
+        curves.cpu(name, cases),
+        timelines.gantt(name, main),
+        timelines.over_time(name, main[0]),
+        timelines.growth(name, main[0]),
+    ]
+    for case in cases:
+        if len(cases) > 1:
+            own = f"{name}_{slug(case.run.name)}"
+            found.append(timelines.gantt(own, [case], more=True))
+            found.append(timelines.over_time(own, case, more=True))
+            found.append(timelines.growth(own, case, more=True))
+    return [chart for chart in found if chart is not None]
+
+
+def charts_between(sources: Sequence[Source]) -> list[Chart]:
+    """Runs that several results have, in one picture."""
+    shared = shared_cases(sources)
+    if not shared:
+        return []
+    found = [curves.saturation("all", shared), curves.latency("all", shared), curves.cpu("all", shared)]
+    return [chart for chart in found if chart is not None]
+
+
+def shared_cases(sources: Sequence[Source]) -> list[Case]:
+    """Those whose names more than one result has, or, if each result has one run, these; named after their result."""
+    every = [cases_of(source, prefix=True) for source in sources]
+    if len(sources) < 2:
+        return []
+    if all(len(cases) == 1 for cases in every) and len({settings_of(cases[0].run)["workload"] for cases in every}) == 1:
+        return [case for cases in every for case in cases]
+    names = [case.run.name for cases in every for case in cases]
+    found = [case for cases in every for case in cases if names.count(case.run.name) > 1]
+    return sorted(found, key=lambda case: names.index(case.run.name))
+
+
+def main_cases(cases: Sequence[Case], varied: Sequence[Ablation]) -> list[Case]:
+    """What stands for a result: the pipeline on and off furthest apart in throughput, if it has both; else the first."""
+    pairs = [
+        [case for _, case in group.cases]
+        for one in varied if one.switch == "pipeline"
+        for group in one.groups if len(group.cases) == 2
+    ]  # fmt: skip
+    if not pairs:
+        return [cases[0]]
+    return max(pairs, key=lambda pair: middle(counted(pair[0].run)).tps / max(1.0, middle(counted(pair[1].run)).tps))
+
+
+def slug(text: str) -> str:
+    """A name that is safe for files and for the fragment of an address."""
+    return re.sub(r"[^A-Za-z0-9]+", "_", text).strip("_").lower() or "result"
