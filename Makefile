@@ -4,10 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-stamp
 
-.PHONY: help setup demo test check sim bench clean
+.PHONY: help setup demo test check sim bench bench-long bench-parts clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Headrace needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.11 ...")'
@@ -16,6 +16,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --constraint constraints.txt --editable '.[dev]'
 	@$(BIN)/python -m executor.kernels
 	@$(BIN)/python -m chain.crypto.ed25519_lanes
+	@$(BIN)/python -m chain.crypto.secp256k1_lanes
 	@touch $(STAMP)
 
 setup: $(STAMP) ## make the environment in .venv, with the headrace command in it
@@ -38,12 +39,18 @@ sim: setup ## the long simulations: consensus, whole nodes, twins, ten thousand 
 	@$(BIN)/python -m chain.sim.explore --minutes 4
 	@$(BIN)/python -m tests.sim.twins.planted --count 3000 --agreement 0 --workers 2
 	@$(BIN)/python -m tests.signatures --count 1000000
+	@$(BIN)/python -m tests.signatures --scheme secp256k1 --count 1000000
 	@$(BIN)/python -m tests.blocks --blocks 10000 --workers 2
 	@$(BIN)/python -m tests.blocks.planted --workers 2
 
-bench: setup ## micro benchmarks, a loaded network, parallel against serial execution: about ten minutes
+bench: setup ## the published plans, cut short: results, report and docs/benchmarks.md, in about 20 minutes
+	@$(BIN)/headrace bench publish --into docs/benchmarks.md
+
+bench-long: setup ## the same in full, every repeat, and a million transactions: over two hours
+	@$(BIN)/headrace bench publish --full --into docs/benchmarks.md
+
+bench-parts: setup ## micro benchmarks of the parts, parallel against serial execution: about ten minutes
 	@$(BIN)/python -m pytest bench/micro --benchmark-enable --benchmark-only -p no:xdist
-	@$(BIN)/headrace bench cluster --workload send_payment --seconds 60
 	@$(BIN)/headrace bench execute --workload all --repeats 1 --output bench/results --plot bench/results/execute.png
 
 clean: ## remove the environment and caches

@@ -20,6 +20,7 @@ from bench.execute.plot import draw
 from bench.execute.run import run_execute
 from bench.execute.workloads import WORKLOADS
 from bench.machine import machine
+from bench.report import command as report_command
 from bench.sync import run as sync_run
 from bench.told import say, told
 from chain.errors import ConfigError
@@ -37,6 +38,9 @@ def bench() -> None:
 
 app.command()(command.cluster)
 app.command()(command.compare)
+app.command()(report_command.report)
+app.command()(report_command.document)
+app.command()(report_command.publish)
 
 
 @app.command()

@@ -232,7 +232,6 @@ class Checkpoints:
         """A block certificate out of the journal: the block may have been lost before it was stored."""
         height = Height(certificate.height)
         if height > self.low:
-            self._epoch.on_restored(height)
             self._certificates[height] = certificate
         if self.stable is None or self.stable.height < height:
             self.stable = certificate

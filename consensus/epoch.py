@@ -3,6 +3,7 @@
 A block h that schedules another set makes h + window the last height of its epoch, the *boundary*. Nobody votes above
 it before it is stored, and no replica votes above `executed + window`, so what anybody votes for belongs to one known
 set. What others say about higher heights may belong to the next epoch: it is kept, or noted; nothing follows from it.
+After a restart the same holds of heights that the journal speaks of, until what lies below them is executed again.
 """
 
 from __future__ import annotations
@@ -72,10 +73,6 @@ class Epoch:
         """`height` is executed here: what it and all below it scheduled is known."""
         if self._window is not None:
             self._certain = Height(max(self._certain, height + self._window))
-
-    def on_restored(self, height: Height) -> None:
-        """The journal of this epoch speaks of `height`: it was certain before."""
-        self._certain = Height(max(self._certain, height))
 
     def close(self, boundary: Height) -> None:
         """A block executed here schedules another set from `boundary` + 1 on.

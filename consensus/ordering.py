@@ -461,6 +461,8 @@ class Ordering:
         for height in self.heights:
             slot = self._slots[height]
             if slot.fresh and slot.accepted is not None and slot.proposal is not None:
+                if slot.proposal.proposer != self._safety.id:
+                    continue  # blocks were lost: the leader's of a later epoch, in a view of the same number
                 slot.pre_prepare = self._safety.pre_prepare(
                     view=self.view, proposal=slot.proposal, digest=slot.accepted, out=out
                 )
@@ -468,7 +470,6 @@ class Ordering:
     def restore(self, height: Height) -> Slot:
         """The slot of a height that the journal speaks of, to be filled by `consensus.recovery`."""
         self._restored_height = Height(max(self._restored_height, height))
-        self._epoch.on_restored(height)
         return self._slot(height)
 
     def restored(self, view: View, plan: Plan) -> None:

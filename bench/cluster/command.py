@@ -74,7 +74,7 @@ def cluster(
         given = joined(given, *[setting_of(text) for text in set_ or []])
         chosen = _plan(plan, given, run or [])
         remote = _remote(url, key)
-        result = _run(run_cluster(chosen, say, remote=remote, keep=_keeper(output)))
+        result = run_to_end(run_cluster(chosen, say, remote=remote, keep=_keeper(output)))
     print(msgspec.json.encode(result).decode() if as_json else render(result))
 
 
@@ -139,7 +139,7 @@ def _keeper(output: Path | None) -> Callable[[results.Result], None]:
     return lambda result: results.save(result, output)
 
 
-def _run(work: Coroutine[Any, Any, T]) -> T:
+def run_to_end(work: Coroutine[Any, Any, T]) -> T:
     """`work`, ended in order by SIGTERM too, as by Ctrl-C."""
 
     async def guarded() -> T:

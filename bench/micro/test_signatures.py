@@ -54,12 +54,13 @@ def test_verify_batch(benchmark: BenchmarkFixture, scheme: Scheme) -> None:
     per_signature(benchmark, BATCH)
 
 
+@SCHEMES
 @pytest.mark.parametrize("kernel", KERNELS)
-@pytest.mark.parametrize("count", [8, 64, 128])
-def test_checker(benchmark: BenchmarkFixture, kernel: str, count: int) -> None:
-    """Ed25519 in batches, as a node checks them: "auto" in lanes where there are any, "never" by the library."""
+@pytest.mark.parametrize("count", [8, 64, 128, 512])
+def test_checker(benchmark: BenchmarkFixture, kernel: str, count: int, scheme: Scheme) -> None:
+    """Batches, as a node checks them: "auto" in lanes where there are any, "never" by the library."""
     checker = checker_of(kernel)
-    items = make_batch(Scheme.ED25519, count)
+    items = make_batch(scheme, count)
     assert all(checker.check(items))  # compiled by now
     assert all(benchmark(checker.check, items))
     per_signature(benchmark, count)

@@ -30,7 +30,8 @@ def charts_of(source: Source) -> list[Chart]:
             own = f"{name}_{slug(case.run.name)}"
             found.append(timelines.gantt(own, [case], more=True))
             found.append(timelines.over_time(own, case, more=True))
-            found.append(timelines.growth(own, case, more=True))
+            if sum(middle(counted(case.run)).series.certified) >= timelines.LONG_RUN:
+                found.append(timelines.growth(own, case, more=True))
     return [chart for chart in found if chart is not None]
 
 
@@ -56,7 +57,7 @@ def shared_cases(sources: Sequence[Source]) -> list[Case]:
 
 
 def main_cases(cases: Sequence[Case], varied: Sequence[Ablation]) -> list[Case]:
-    """What stands for a result: the pipeline on and off furthest apart in throughput, if it has both; else the first."""
+    """What stands for a result: the pipeline on and off that are furthest apart, if it has both; else the first."""
     pairs = [
         [case for _, case in group.cases]
         for one in varied if one.switch == "pipeline"

@@ -93,9 +93,10 @@ def _saturation_of(certified: Any, latency: Any, at: int, case: Case, rates: dic
     soaks = [point for point in case.run.points if point.role == "soak"]
     if soaks:
         offered_tps = sum(point.offered_tps for point in soaks) / len(soaks)
-        certified.plot(offered_tps, mean(values(soaks, "certified")), "D", ms=7, mfc=PAPER, mec=color, mew=1.8, zorder=5)
+        diamond = {"marker": "D", "ms": 7, "mfc": PAPER, "mec": color, "mew": 1.8, "ls": "", "zorder": 5}
+        certified.plot([offered_tps], [mean(values(soaks, "certified"))], **diamond)
         if p99 := mean(values(soaks, "p99")):
-            latency.plot(offered_tps, p99, "D", ms=7, mfc=PAPER, mec=color, mew=1.8, zorder=5)
+            latency.plot([offered_tps], [p99], **diamond)
 
 
 def _ranges(axes: Any, xs: Sequence[float], all_values: Sequence[Sequence[float]], color: str) -> None:
@@ -218,9 +219,8 @@ def cpu_bars(name: str, rows: Sequence[tuple[str, dict[str, float]]]) -> Chart:
                         zorder=4,
                     )  # fmt: skip
                 left += value
-            axes.text(
-                left + most * 0.008, at, f"{left:.0f}", va="center", fontsize=9.5, color=INK, fontweight="bold", zorder=4
-            )
+            total, beside = f"{left:.0f}", left + most * 0.008
+            axes.text(beside, at, total, va="center", fontsize=9.5, color=INK, fontweight="bold", zorder=4)
         axes.set_yticks(range(len(rows)), [label for label, _ in rows])
         axes.set_ylim(len(rows) - 0.45, -0.55)
         axes.set_xlim(0, most)

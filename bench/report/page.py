@@ -14,9 +14,10 @@ from bench.errors import BenchError
 from bench.report import readings
 from bench.report.charts import charts_between, charts_of, slug
 from bench.report.look import Chart, svg_of
-from bench.report.readings import UNSAFE, Case, Ratio, ablations, cases_of, counted, ratio, values
+from bench.report.readings import UNSAFE, Case, Ratio, cases_of, counted, pairs_of, ratios, values
 from bench.report.sources import Source
 
+RATIO_FIGURES: Final = ("certified", "p99", "cpu")
 STYLE: Final = Path(__file__).with_name("page.css")
 Rows = Iterable[Sequence[str]]
 
@@ -57,11 +58,11 @@ def save_page(sources: Sequence[Source], path: Path) -> None:
         raise BenchError(f"{path}: cannot be written: {error.strerror}") from None
 
 
-_HOW: Final = """<p>Latency counts from the moment at which a transaction was due, not from when it was really sent; in a
-closed loop from the sending. Certified means: a process outside the nodes saw the block with its certificate. CPU is user
-and system time of a node and its executors over certified transactions, of a mean node, and travels between machines
-better than throughput does. “Two processes gain” near 2 says that nobody else used the machine; below 1.8 compare
-CPU, not throughput.</p>"""
+_HOW: Final = """<p>Latency counts from the moment at which a transaction was due, not from when it was really sent;
+in a closed loop from the sending. Certified means: a process outside the nodes saw the block with its certificate. CPU
+is user and system time of a node and its executors over certified transactions, of a mean node; it travels between
+machines better than throughput does. “Two processes gain” near 2 says that nobody else used the machine; below 1.8
+compare CPU, not throughput.</p>"""
 
 
 def _head(sources: Sequence[Source]) -> str:
@@ -90,8 +91,8 @@ def _result(source: Source) -> list[str]:
     box = source.result.machine
     parts.append(
         f'<p class="note">{_safe(source.result.created)}, commit {_safe(box.get("commit", "unknown"))}, '
-        f"{_safe(box.get('processor', 'unknown'))}, {_safe(box.get('cores', '?'))} cores, {source.result.seconds:,.0f} s "
-        f"in all; from {_safe(source.path.name)}</p>"
+        f"{_safe(box.get('processor', 'unknown'))}, {_safe(box.get('cores', '?'))} cores, "
+        f"{source.result.seconds:,.0f} s in all; from {_safe(source.path.name)}</p>"
     )
     if any(case.unsafe for case in cases):
         parts.append(f'<p class="unsafe">Some runs are {UNSAFE}. They show what durability costs, and no more.</p>')
@@ -143,27 +144,19 @@ def _knee(knee: Knee) -> str:
 
 
 def _ratios(cases: Sequence[Case]) -> list[str]:
-    """Of runs that differ in one switch: each against the first of its group."""
-    rows = []
-    for one in ablations(cases):
-        for group in one.groups:
-            (first, base), *others = group.cases
-            for setting, case in others:
-                shown = [
-                    ratio_text(ratio(values(counted(base.run), figure), values(counted(case.run), figure)))
-                    for figure in ("certified", "p99", "cpu")
-                ]
-                what = f"{one.switch}: {setting} / {first}"
-                rows.append([_safe(what), _safe(group.given or "all else equal"), *shown])
+    """Of runs that differ in one switch."""
+    rows = [
+        [_safe(what), _safe(given or "all else equal"), *map(ratio_text, ratios(base, other, RATIO_FIGURES))]
+        for what, given, base, other in pairs_of(cases)
+    ]
     if not rows:
         return []
     heads = ("switch", "given", "certified", "p99", "CPU")
-    return [
-        "<h3>Ratios</h3>",
-        _table(heads, rows, text=(1,)),
+    note = (
         '<p class="note">In brackets the 95 % bootstrap interval, where both have at least three repeats. Without one '
-        "a difference may be chance.</p>",
-    ]
+        "a difference may be chance.</p>"
+    )
+    return ["<h3>Ratios</h3>", _table(heads, rows, text=(1,)), note]
 
 
 def _failures(cases: Sequence[Case]) -> list[str]:
@@ -198,9 +191,9 @@ def _provenance(source: Source) -> list[str]:
         ("seeds", ", ".join(str(seed) for seed in _seeds(source))),
     ]
     loads = [
-        [_safe(case.label), str(point.load.processes), number(point.load.send_us_per_tx, 1),
-         number(point.load.watch_us_per_tx, 1), number(point.load.sign_us_per_tx, 1), number(point.load.behind_ms_max, 1)]
-        for case in cases_of(source) for point in [readings.middle(counted(case.run))]
+        [_safe(case.label), str(load.processes), number(load.send_us_per_tx, 1), number(load.watch_us_per_tx, 1),
+         number(load.sign_us_per_tx, 1), number(load.behind_ms_max, 1)]
+        for case in cases_of(source) for load in [readings.middle(counted(case.run)).load]
     ]  # fmt: skip
     plans = json.dumps({run.name: run.plan for run in source.result.runs}, indent=1, ensure_ascii=False)
     load_heads = ("run", "processes", "sending µs", "watching µs", "signing before µs", "at most late, ms")
@@ -277,11 +270,10 @@ def _figure(chart: Chart) -> str:
 
 def _table(heads: Sequence[str], rows: Rows, text: Sequence[int] = ()) -> str:
     """Cells are HTML already. The columns `text` are for reading: left, and broken into lines."""
-    kind = {at: ' class="text"' for at in text}
+    kind = dict.fromkeys(text, ' class="text"')
     top = "".join(f"<th{kind.get(at, '')}>{head}</th>" for at, head in enumerate(heads))
-    body = "".join(
-        "<tr>" + "".join(f"<td{kind.get(at, '')}>{cell}</td>" for at, cell in enumerate(row)) + "</tr>\n" for row in rows
-    )
+    lines = ("".join(f"<td{kind.get(at, '')}>{cell}</td>" for at, cell in enumerate(row)) for row in rows)
+    body = "".join(f"<tr>{line}</tr>\n" for line in lines)
     head = f"<thead><tr>{top}</tr></thead>" if any(heads) else ""
     return f'<div class="wide"><table>{head}<tbody>\n{body}</tbody></table></div>'
 

@@ -235,6 +235,26 @@ def ablations(cases: Sequence[Case]) -> list[Ablation]:
     return found
 
 
+def pairs_of(cases: Sequence[Case]) -> list[tuple[str, str, Case, Case]]:
+    """(what is divided by what, what both share, the divisor, the dividend) of runs that differ in one switch: what is
+    on by what is off, and else each by the first of its group."""
+    found = []
+    for one in ablations(cases):
+        for group in one.groups:
+            (first, base), *others = group.cases
+            for setting, case in others:
+                if first == "on":
+                    found.append((f"{one.switch}: {first} / {setting}", group.given, case, base))
+                else:
+                    found.append((f"{one.switch}: {setting} / {first}", group.given, base, case))
+    return found
+
+
+def ratios(a: Case, b: Case, figures: Sequence[str]) -> list[Ratio | None]:
+    """b / a, over the repeats of both."""
+    return [ratio(values(counted(a.run), figure), values(counted(b.run), figure)) for figure in figures]
+
+
 def name_of(key: str) -> str:
     """A setting's key for people."""
     known = {

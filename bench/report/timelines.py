@@ -71,8 +71,8 @@ def gantt(name: str, cases: Sequence[Case], *, more: bool = False) -> Chart | No
         name=f"{name}_stages", title="Who works on which height when", height=1.7 + 0.2 * (most + 0.72 * below),
         paint=paint, more=more,
         explained="Consecutive blocks from the middle of the measured window, on one node: the same spans by height "
-        "and by stage. One colour over another is both at once: a block is executed before it is ordered for good. A stage "
-        "with several heights at once has a line for each; bars carry the last two digits."
+        "and by stage. One colour over another is both at once: a block is executed before it is ordered for good. A "
+        "stage with several heights at once has a line for each; bars carry the last two digits."
         + (" Both runs on the same scale." if len(shown) > 1 else ""),
     )  # fmt: skip
 
@@ -179,7 +179,8 @@ def _seconds(axes: Any, point: Point) -> None:
     axes.axvspan(min(end, point.warmup_s + point.seconds), end, color=SHADE, lw=0, zorder=0)
     most = max(*accepted, *certified, 1)
     for fault in point.faults:
-        axes.axvspan(fault.start_s, fault.end_s if fault.end_s is not None else end, color=RED, alpha=0.16, lw=0, zorder=1)
+        back = fault.end_s if fault.end_s is not None else end
+        axes.axvspan(fault.start_s, back, color=RED, alpha=0.16, lw=0, zorder=1)
         axes.text(fault.start_s, most * 1.13, f" {fault.kind} {fault.node}", fontsize=8.5, color=RED, va="center")
     frame(axes, "Transactions by second", x="seconds from the start of the load", grid="y")
     axes.set_xlim(0, end)

@@ -1,5 +1,6 @@
 """Who checks batches of signatures: `chain.crypto.ed25519_lanes` and `chain.crypto.secp256k1_lanes` where the processor
-has what it takes, else the libraries. Both accept exactly the same signatures; that is tried out before a kernel is used.
+has what it takes, else the libraries. Both accept exactly the same signatures; that is tried out before a kernel is
+used.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from chain.errors import ConfigError
 
 LANES_MIN: Final = 4  # below so many the library is quicker: the kernel's time is that of eight
 KERNELS: Final = ("auto", "never")
-# Public keys, messages, signatures -> verdicts
+# public keys, messages, signatures -> verdicts
 Many: TypeAlias = Callable[[Sequence[bytes], Sequence[bytes], Sequence[bytes]], list[bool]]
 # A batch costs 50 microseconds and its way to a thread and back as much, so 64 items bring an item from 11 microseconds
 # (16 of them: 10) to 8, and 128 no further than 7.5. Ten milliseconds are a fiftieth of what a transaction takes under

@@ -5,8 +5,8 @@ group order n with one inversion for all (Montgomery), and their signed digits: 
 other with both below 2^128 in size, by the constants of the curve's lattice of such pairs.
 
 Numbers are four words of 64 bits, the lowest first. Products modulo n are Montgomery's (R = 2^256), so another curve
-needs other constants only. Compiled by numba on first use and kept beside this file; no compiled code of another file is
-used in here, because a change there would not be noticed.
+needs other constants only. Compiled by numba on first use and kept beside this file; no compiled code of another file
+is used in here, because a change there would not be noticed.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ LAMBDA: Final = 0x5363AD4CC05C30E0A5261C028812645A122E22EA20816678DF02967C1B23BD
 _A_1: Final = 0x3086D221A7D46BCDE86C90E49284EB15
 _B_1: Final = 0xE4437ED6010E88286F547FA90ABFE4C3
 _A_2: Final = 0x114CA50F7A8E2F3F657C1108D9D44CFD8
+_numba_types: Any = types
+_PAIR: Final = _numba_types.UniTuple(types.uint64, 2)
 _compiled = njit(cache=True, nogil=True)
 
 
@@ -58,8 +60,7 @@ _B_1_WORDS: Final = _words(_B_1)
 _A_2_WORDS: Final = _words(_A_2)
 
 
-@intrinsic  # type: ignore[untyped-decorator, unused-ignore]
-def _wide(typing_context: Any, left: Any, right: Any, one: Any, other: Any) -> Any:
+def _wide_code(typing_context: Any, left: Any, right: Any, one: Any, other: Any) -> Any:
     """left * right + one + other, which 128 bits hold, as (low, high)."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -69,20 +70,23 @@ def _wide(typing_context: Any, left: Any, right: Any, one: Any, other: Any) -> A
         halves = builder.trunc(total, word), builder.trunc(builder.lshr(total, ir.Constant(wide, 64)), word)
         return context.make_tuple(builder, signature.return_type, halves)
 
-    return types.UniTuple(types.uint64, 2)(types.uint64, types.uint64, types.uint64, types.uint64), generate
+    return _PAIR(types.uint64, types.uint64, types.uint64, types.uint64), generate
+
+
+_wide: Any = intrinsic(_wide_code)
 
 
 @_compiled
 def _is_below(words: Words, bound: Words) -> bool:
     for word in range(3, -1, -1):
         if words[word] != bound[word]:
-            return words[word] < bound[word]
+            return bool(words[word] < bound[word])
     return False
 
 
 @_compiled
 def _is_zero(words: Words) -> bool:
-    return (words[0] | words[1] | words[2] | words[3]) == np.uint64(0)
+    return bool((words[0] | words[1] | words[2] | words[3]) == np.uint64(0))
 
 
 @_compiled

@@ -11,8 +11,8 @@ could overflow fails then, before there is any code.
 and the formulas of Renes, Costello and Batina, "Complete addition formulas for prime order elliptic curves", 2016
 (algorithms 7 and 9, for a = 0), hold for all of them: equal, opposite, infinite.
 
-There is no compiled code here. A module that compiles it names the SHA-256 of this text (a test says when it is another),
-because numba makes anew what it keeps of a module only when that module itself changes.
+There is no compiled code here. A module that compiles it names the SHA-256 of this text (a test says when it is
+another), because numba makes anew what it keeps of a module only when that module itself changes.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The kernel of `chain.crypto.secp256k1_lanes`: eight checks of the ECDSA equation, one in each lane.
 
-[u1]G + [u2]Q is summed up in one run of 125 doublings: u2 is split in two by the curve's endomorphism (Gallant, Lambert,
-Vanstone, "Faster point multiplication on elliptic curves with efficient endomorphisms", 2001), u1 at its 128th bit, with
-multiples of G and of [2^128]G made once. The formulas are complete (`chain.crypto.lane_field`), so no lane needs to be
-treated otherwise than its neighbours: a table's entry 0 is the point at infinity.
+[u1]G + [u2]Q is summed up in one run of 125 doublings: u2 is split in two by the curve's endomorphism (Gallant,
+Lambert, Vanstone, "Faster point multiplication on elliptic curves with efficient endomorphisms", 2001), u1 at its 128th
+bit, with multiples of G and of [2^128]G made once. The formulas are complete (`chain.crypto.lane_field`), so no lane
+needs to be treated otherwise than its neighbours: a table's entry 0 is the point at infinity.
 
 Compiled by numba on first use (some seconds) and kept beside this file (or where NUMBA_CACHE_DIR says). What is kept is
 made anew when this file changes, so all compiled code is in here.
@@ -21,11 +21,9 @@ from chain.crypto.lane_field import (
     LANES,
     LIMBS,
     MASK,
-    POINT,
     ROWS,
     SLOT,
     Field,
-    Number,
     Words,
     aligned,
     limbs_of,
@@ -34,7 +32,7 @@ from chain.crypto.lane_field import (
 
 Bytes = NDArray[np.uint8]
 
-FIELD_CODE: Final = ""
+FIELD_CODE: Final = "32e425ca252cf070"  # the digest of lane_field.py, whose code is in what is kept
 FIELD_PRIME: Final = 2**256 - 2**32 - 977
 THREE_B: Final = 21
 BETA: Final = 0x7AE96A2B657C07106E64479EAC3434E99CF0497512F58995C1396C28719501EE  # (x, y) times lambda: (beta x, y)
@@ -85,7 +83,7 @@ def _emit_add(builder: Any, target: Any, source: Any, other: Any) -> None:
     x = Field(builder, FIELD_PRIME)
     u, v, w = x.load_point(other)
     v = x.negate_where(v, x.load_row(other, 3 * LIMBS))
-    x.store_point(target, x.add_points(x.load_point(source), (u, Number(*v), w), THREE_B))
+    x.store_point(target, x.add_points(x.load_point(source), (u, v, w), THREE_B))
 
 
 _multiply_code = slot_operation(_emit_multiply, ("target", "left", "right"))
@@ -243,7 +241,7 @@ def _is_zero(words: Words, at: int) -> bool:
     found = np.uint64(0)
     for limb in range(LIMBS):
         found |= words[at + LANES * limb]
-    return found == np.uint64(0)
+    return bool(found == np.uint64(0))
 
 
 @_compiled

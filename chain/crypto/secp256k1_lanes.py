@@ -1,8 +1,9 @@
 """secp256k1 signatures checked eight at a time, on processors with AVX-512 IFMA.
 
-The eight checks go through the same steps and share nothing but one inversion modulo the group order, which is exact: no
-random combination, so each verdict is that of `chain.crypto.secp256k1.verify` on its own. Only public data passes
-through here, so nothing needs constant time. `python -m chain.crypto.secp256k1_lanes` compiles the kernel ahead of time.
+The eight checks go through the same steps and share nothing but one inversion modulo the group order, which is exact:
+no random combination, so each verdict is that of `chain.crypto.secp256k1.verify` on its own. Only public data passes
+through here, so nothing needs constant time. `python -m chain.crypto.secp256k1_lanes` compiles the kernel ahead of
+time.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ def verify_many(public_keys: Sequence[bytes], digests: Sequence[bytes], signatur
     if any(set(map(len, given)) != {length} or len(given) != count for given, length in parts):
         return _with_misshapen(public_keys, digests, signatures)
     total = count + -count % LANES
-    rows = [np.frombuffer(b"".join(given), np.uint8).reshape(count, length) for given, length in parts]
+    keys, hashes, pairs = (np.frombuffer(b"".join(given), np.uint8).reshape(count, length) for given, length in parts)
     abscissas, expected = np.empty((total, 4), np.uint64), np.empty((total, 2, 4), np.uint64)
     of_key = np.empty((total, 2, kernel.WINDOWS), np.int16)
     of_base = np.empty((total, 2, kernel.BASE_WINDOWS), np.int16)
     odd, good = np.empty(total, np.uint8), np.empty(total, np.uint8)
-    ecdsa_input.prepare(*rows, abscissas, odd, of_key, of_base, expected, good)
+    ecdsa_input.prepare(keys, hashes, pairs, abscissas, odd, of_key, of_base, expected, good)
     words = aligned(kernel.SLOTS)
     kernel.check(
         abscissas, odd, of_key, of_base, expected, kernel.BASE_TABLE, kernel.CONSTANTS.ctypes.data,

@@ -174,12 +174,12 @@ def _add(
         raise DecodeError("header of another chain")
     if header.height < max(1, last_from):
         raise DecodeError(f"block {header.height} schedules a set while the one from {last_from} on is not in force")
+    if header.validator_set_hash != in_force.digest:
+        raise DecodeError(f"block {header.height} names another set than the one in force")
     if row.from_height != header.height + window + 1:
         raise DecodeError(f"block {header.height} schedules a set for height {row.from_height} with window {window}")
     if row.before != last_from:
         raise DecodeError(f"block {header.height}: its set is in force from {row.before} on, not {last_from}")
-    if header.validator_set_hash != in_force.digest:
-        raise DecodeError(f"block {header.height} names another set than the one in force")
     if certificate.height != header.height or certificate.digest != header_hash(header):
         raise DecodeError(f"the certificate is not of block {header.height}")
     check_certificate(certificate, in_force)

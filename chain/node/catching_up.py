@@ -31,7 +31,7 @@ class CatchingUp:
         self._journal_thread = journal_thread
         members, thread = node.members, node.peer_thread
         self.serving = ServingBudget(
-            SyncServer(node.archive, trust=members.trust_bytes), thread, cpu_ns=node.around.thread_cpu_ns
+            SyncServer(node.archive, trust=lambda: members.links), thread, cpu_ns=node.around.thread_cpu_ns
         )
         self.fetcher = BlockFetcher(
             ask=ask,
@@ -59,7 +59,7 @@ class CatchingUp:
             keep=self._keep,
             fault=node.report_fault,
             fetch=self._fetch,
-            joined=node.joined.set_result,
+            joined=node.open_anew,
             spawn=node.spawn,
             thread=thread,
             verify=node.verifier.check_now,

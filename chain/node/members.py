@@ -231,18 +231,26 @@ class NodeMembers:
 
     def config(self) -> NodeConfig:
         """The node's configuration, with the TLS files that name the key that counts: a rotation's, or its own."""
-        paths = self._config.paths
-        following = dataclasses.replace(
-            paths, tls_key=paths.next_tls_key, tls_certificate=paths.next_tls_certificate
-        )  # fmt: skip
-        config = dataclasses.replace(self._config, paths=following)
+        config = self._following()
         return config if _certified(config.path("tls_certificate")) == self.own else self._config
+
+    def _following(self) -> NodeConfig:
+        paths = self._config.paths
+        following = dataclasses.replace(paths, tls_key=paths.next_tls_key, tls_certificate=paths.next_tls_certificate)
+        return dataclasses.replace(self._config, paths=following)
 
     def former(self) -> tuple[NodeConfig, ValidatorId | None]:
         """The configuration with the ordinary TLS files; which other key of the node they name, if they name one."""
         named = _certified(self._config.path("tls_certificate"))
         others = {key.validator_id for key in self.keys} - {self.own}
         return self._config, named if named in others else None
+
+    def certified(self) -> dict[ValidatorId, NodeConfig]:
+        """The node's own keys that have a certificate here, with the configuration that names its files."""
+        own = {key.validator_id for key in self.keys}
+        configs = (self._config, self._following())
+        named = {_certified(config.path("tls_certificate")): config for config in configs}
+        return {found: config for found, config in named.items() if found is not None and found in own}
 
     # --- trust ---
 

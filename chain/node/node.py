@@ -93,7 +93,7 @@ class Node:
         self.clock_offset_us = time.time_ns() // 1_000 - now_us()  # spans are shown by the wall clock
         self.faults: dict[ValidatorId, int] = {}
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.joined: asyncio.Future[int] = asyncio.get_running_loop().create_future()  # a chain is loaded: open it
+        self.joined: asyncio.Future[int] = asyncio.get_running_loop().create_future()  # see `open_anew`
         self.diverged = ""
         self.spans = Spans()
         self.cpu = CpuMeter()
@@ -594,4 +594,10 @@ class Node:
         self.admission.use_certificate()
         self.admission.update()
         if self.replica.is_following and self.members.own in self.validators:
-            log.warning("restart_to_vote", reason="the key was loaded after its set came into force")
+            log.info("reopening_to_vote", reason="the key was loaded after its set came into force")
+            self.open_anew(self.last_header.height)
+
+    def open_anew(self, height: int) -> None:
+        """Have the process make another node of this folder: a restart from the stored block, with the whole journal."""
+        if not self.joined.done():
+            self.joined.set_result(height)

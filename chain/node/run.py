@@ -107,7 +107,7 @@ def _checking(config: NodeConfig) -> Iterator[Surroundings]:
 async def _run_nodes(
     config: NodeConfig, genesis: Genesis, keys: Sequence[ValidatorKey], stop: asyncio.Event, around: Surroundings
 ) -> int:
-    """A node, and another one each time that a chain was loaded as a snapshot."""
+    """A node, and another one each time that a chain was loaded as a snapshot, or a key of a set in force."""
     loop = asyncio.get_running_loop()
     while True:
         store = open_node_store(config.path("data"), genesis, synced=config.ablation.fsync)
@@ -119,6 +119,7 @@ async def _run_nodes(
         code = await _serve(node, stop)
         if code != EXIT_OK or stop.is_set() or not node.joined.done():
             return code
+        keys = load_keys(config)
 
 
 async def _serve(node: Node, stop: asyncio.Event) -> int:

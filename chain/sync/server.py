@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Final, Protocol
 
 from chain.codec import decode, encode
 from chain.errors import BadInput
-from chain.model.trust import TrustLink, decode_trust
+from chain.model.trust import TrustLink
 from chain.sync.wire import (
     ANSWER_BYTES_MAX,
     BLOCKS_BYTES_WANTED,
@@ -76,8 +76,8 @@ class Archive(Protocol):
 
 
 class SyncServer:
-    def __init__(self, archive: Archive, *, trust: Callable[[], bytes] = bytes) -> None:
-        """`trust` gives the proof of all validator sets since genesis (`chain.model.trust`)."""
+    def __init__(self, archive: Archive, *, trust: Callable[[], Sequence[TrustLink]] = tuple) -> None:
+        """`trust` gives the proof of all validator sets since genesis, as it is now (`chain.model.trust`)."""
         self._archive = archive
         self._trust = trust
 
@@ -171,7 +171,7 @@ class SyncServer:
         return ChunksAnswer(chunks=tuple(chunks), rest=0)
 
     def _links(self, request: TrustRequest) -> TrustAnswer:
-        links = decode_trust(self._trust())
+        links = self._trust()
         if not 0 <= request.first < NUMBER_MAX:
             raise BadInput("bad_range", f"links from {request.first} on")
         part: list[TrustLink] = []

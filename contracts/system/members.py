@@ -49,9 +49,8 @@ NAME_CHARS_MAX: Final = 128
 ENDPOINT_CHARS_MAX: Final = 255
 WEIGHT_MAX: Final = 1_000_000
 OBSERVERS_MAX: Final = 100
-OPEN_EACH_MAX: Final = 4  # open changes of one proposer
-OPEN_MAX: Final = 100
-ROTATION_PAUSE: Final = 256  # heights a rotated key is in force before it may be rotated again
+OPEN_EACH_MAX: Final = 4  # open changes of one proposer; so many times the validators are all that are open
+ROTATION_PAUSE_MIN: Final = 256  # heights
 _WEIGHTED: Final = (Kind.ADD, Kind.WEIGHT, Kind.PROMOTE)
 _PUBLIC_KEY_BYTES: Final = 32
 _HOST: Final = r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]"
@@ -109,6 +108,7 @@ EVENTS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
     "ChangeProposed": (("number", "int"), ("kind", "str"), ("validator", "Address"), ("proposer", "Address")),
     "ChangeApproved": (("number", "int"), ("approver", "Address"), ("weight", "int"), ("quorum", "int")),
     "ChangeWithdrawn": (("number", "int"),),
+    "ChangeLapsed": (("number", "int"),),
     "ValidatorsScheduled": (("from_height", "int"), ("digest", "bytes"), ("validators", "int")),
     "ObserversChanged": (("observers", "int"),),
     "KeyRotated": (("old", "Address"), ("new", "Address"), ("from_height", "int")),
@@ -129,6 +129,15 @@ STRUCTS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
 def possession_digest(*, chain_id: bytes, public_key: bytes, replaces: bytes = b"") -> Digest:
     """What a new validator key signs to show that somebody holds it; `replaces` is the id that a rotation ends."""
     return tagged_digest(TAG_POSSESSION, pack((bytes(chain_id), bytes(public_key), bytes(replaces))))
+
+
+def rotation_pause(validators: int, window: int) -> int:
+    """For so many heights a key that came by rotation stays before the next one.
+
+    A rotation takes the pending place for window + 1 heights. If all validators but the one who waits rotate as often as
+    they may, the place is free for half of the time, at a stretch.
+    """
+    return max(ROTATION_PAUSE_MIN, 2 * validators * (window + 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,14 +210,10 @@ class MembersContract:
         """Store a change that could be made now, with the proposer's approval."""
         sets = _sets(x)
         proposer = _caller(x, sets)
-        row = sets.row
         if kind in _WEIGHTED and not 1 <= weight <= WEIGHT_MAX:
             raise ContractError(Status.BAD_ARGUMENTS, f"weight: must be 1..{WEIGHT_MAX}")
-        if len(row.open) >= OPEN_MAX:
-            raise _refused(f"too_many_changes: {OPEN_MAX} are open; withdraw one")
-        own = sum(_load(x, number).proposer == proposer for number in row.open)
-        if own >= OPEN_EACH_MAX:
-            raise _refused(f"too_many_changes: {own} proposed by this validator are open; withdraw one")
+        sets = _with_room(x, sets, proposer)
+        row = sets.row
         number = row.next_number
         change = Change(number, kind, name, public_key, weight, endpoint, proposer, x.height, (), Standing.OPEN, 0)
         _outcome_of(x, sets, change)
@@ -241,7 +246,8 @@ class MembersContract:
         _check_possession(x, public_key, possession, replaces=old)
         _check_none_scheduled(x, sets)
         raw = read(x, rotated_key(old))
-        if raw is not None and x.height < (again := height_of(raw) + ROTATION_PAUSE):
+        pause = rotation_pause(len(sets.members), x.context.block.window)
+        if raw is not None and x.height < (again := height_of(raw) + pause):
             raise _refused(f"rotated_too_soon: this key may be rotated from height {again} on")
         _check_unknown_key(sets, _all_observers(x), public_key)
         members = tuple(
@@ -281,6 +287,48 @@ class MembersContract:
     def _change(self, x: Frame, number: int) -> Any:
         raw = read(x, change_key(number)) if 0 < number < 2**63 else None
         return None if raw is None else Change.of(raw).as_tuple()
+
+
+# --- room for open changes ---
+
+
+def _with_room(x: Frame, sets: _Sets, proposer: bytes) -> _Sets:
+    """With room for one more change of `proposer`. What stands in its way and leads nowhere lapses: of its own changes
+    those that cannot be made any more; of all, if all places are taken, also those whose proposers have left.
+
+    So nobody is kept from proposing by others: those in force have `OPEN_EACH_MAX` each, and the rest gives way.
+
+    Raises:
+        ContractError: so many changes of this proposer can still be made.
+    """
+    changes = [_load(x, number) for number in sets.row.open]
+    own = [change for change in changes if change.proposer == proposer]
+    full = len(changes) >= OPEN_EACH_MAX * len(sets.members)
+    lapsed: set[int] = set()
+    ids = sets.ids
+    for change in changes if full else own if len(own) >= OPEN_EACH_MAX else ():
+        if change.proposer not in ids or not _can_be_made(x, sets, change):
+            lapsed.add(change.number)
+            _save(x, dataclasses.replace(change, standing=Standing.LAPSED))
+            emit(x, "ChangeLapsed", (change.number,))
+    left = sum(change.number not in lapsed for change in own)
+    if left >= OPEN_EACH_MAX:
+        raise _refused(f"too_many_changes: {left} proposed by this validator are open; withdraw one")
+    still = tuple(number for number in sets.row.open if number not in lapsed)
+    return dataclasses.replace(sets, row=dataclasses.replace(sets.row, open=still))
+
+
+def _can_be_made(x: Frame, sets: _Sets, change: Change) -> bool:
+    """To the newest set: until that is in force, no change is made, and a rotated key is in no other."""
+    newest = sets if sets.scheduled is None else dataclasses.replace(sets, members=sets.scheduled)
+    x.charge(gas.SHA256 * len(newest.members))
+    try:
+        _outcome_of(x, newest, change)
+    except ContractError as error:
+        if error.status != Status.REVERTED:
+            raise
+        return False
+    return True
 
 
 # --- deciding ---

@@ -12,7 +12,7 @@ from chain.model.validators import ValidatorSchedule, ValidatorSet
 from chain.types import Height, Instant, ValidatorId
 from consensus import Replica, Succession
 from consensus.catch_up import FETCH_BLOCKS_MAX
-from consensus.effects import Effect, Execute, FetchBlocks, Send, SetTimer, Store, VoteRecord
+from consensus.effects import Broadcast, Effect, Execute, FetchBlocks, Send, SetTimer, Store, VoteRecord
 from consensus.epoch import Epoch
 from consensus.events import (
     BlockFetched,
@@ -23,10 +23,11 @@ from consensus.events import (
     Started,
     Stored,
     Timer,
+    ProposalObtained,
     TransactionsWaiting,
 )
 from consensus.follower import Follower
-from consensus.messages import Checkpoint, Commit, Message, MessageType, Prepare, Status, Verified
+from consensus.messages import Checkpoint, Commit, Message, MessageType, PrePrepare, Prepare, Status, Verified
 from consensus.slot import Phase
 from tests.unit.consensus.epochs import FIRST, REALM, SEVEN, WINDOW, Heir, set_of
 from tests.unit.consensus.members import CONFIG, START, execute, of, said
@@ -119,6 +120,45 @@ def test_what_the_set_before_has_certified_above_its_end_is_not_taken_up_in_the_
         assert slot is not None
         assert slot.ordered is None
         assert inner._safety.said_prepare(view=core.view, height=Height(4)) == slot.accepted != proposal_digest(other)
+
+
+def lost(number: int, after: ValidatorSet) -> Heir:
+    """The next life, with the journal only, of a node that has begun the epoch after height 3 with a proposal."""
+    heir = Heir(number)
+    heir.step(TransactionsWaiting(overdue=False))
+    heir.finish(1, "change", validators=after)
+    for height in range(2, WINDOW + 2):
+        heir.finish(height)
+    heir.store()
+    heir.propose(4, "new")
+    assert (heir.core.epoch_base, heir.core.validators) == (3, after)
+    return Heir(number, journal=heir.journal)
+
+
+def test_where_blocks_were_lost_nothing_follows_from_votes_above_what_is_certain_again() -> None:
+    """The journal speaks of the next epoch. Those who vote in it are a quorum of the old set too."""
+    again = lost(1, set_of(0, 1, 2, 3, 4))
+    assert (again.core.epoch_base, again.core.epoch.end) == (0, WINDOW)
+    before = len(again.journal)
+    other = REALM.proposal(4, "other", leader=0)
+    digest = proposal_digest(other)
+    for kind in (Prepare, Commit):
+        for number in (0, 2, 3):
+            assert not again.hear(number, kind(view=0, height=4, digest=digest))
+    again.step(ProposalObtained(digest=digest, proposal=other))
+    assert again.journal[before:] == []
+    assert again.core.phase(Height(4)) is not Phase.ORDERED
+
+
+def test_where_blocks_were_lost_no_leader_of_the_old_epoch_repeats_what_the_next_ones_has_proposed() -> None:
+    again = lost(0, set_of(1, 0, 2, 3, 4))
+    assert again.core.is_leader
+    repeated = [
+        effect.message.message.proposal.height
+        for effect in of(Broadcast, again.first)
+        if isinstance(effect.message.message, PrePrepare)
+    ]
+    assert repeated == [1, 2, 3]  # its own
 
 
 # --- one core after the other ---
@@ -215,8 +255,7 @@ def test_another_key_takes_the_place_of_the_one_that_is_not_in_use(
 
 
 def test_what_is_certain_never_becomes_uncertain_and_an_end_that_is_reached_is_none_to_reach() -> None:
-    epoch = Epoch(FIRST, window=WINDOW)
-    epoch.on_restored(Height(9))
+    epoch = Epoch(FIRST, window=WINDOW, executed=Height(9 - WINDOW))
     epoch.on_executed(Height(1))
     assert epoch.end == 9
     epoch.on_executed(Height(8))

@@ -9,7 +9,7 @@ import pytest
 from chain.codec import decode, encode
 from chain.errors import BadInput
 from chain.model.merkle import InclusionProof
-from chain.model.trust import TrustLink, encode_trust
+from chain.model.trust import TrustLink
 from chain.sync import RequestKind, SyncServer
 from chain.sync.server import NUMBER_MAX, Archive
 from chain.sync.wire import (
@@ -223,6 +223,11 @@ def test_a_chunk_that_comes_in_parts_comes_alone() -> None:
     assert chunks(Shelf(30, 5), offset=20) == ([10], 0)
 
 
+def test_what_a_chunk_lacks_is_told_however_small_a_message_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chain.sync.server.ANSWER_BYTES_MAX", 700)
+    assert chunks(Shelf(1_000, 5)) == ([700], 300)
+
+
 # --- the chain of trust ---
 
 
@@ -232,7 +237,7 @@ def link(size: int) -> TrustLink:
 
 
 def links(every: list[TrustLink], first: int = 0) -> tuple[int, int]:
-    trusted = SyncServer(cast("Archive", Shelf()), trust=lambda: encode_trust(every))
+    trusted = SyncServer(cast("Archive", Shelf()), trust=lambda: every)
     answer = decode(TrustAnswer, trusted.answer(RequestKind.TRUST, encode(TrustRequest(first=first))))
     return len(answer.links), answer.rest
 

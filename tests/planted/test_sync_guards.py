@@ -271,7 +271,12 @@ def test_what_must_be_had_takes_the_place_of_what_may_be_refused_and_stays() -> 
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: errors.append(context))
         started: list[asyncio.Task[None]] = []
         spawn = world.spawn
-        world.spawn = lambda work: (started.append(spawn(work)), started[-1])[1]  # type: ignore[method-assign]
+
+        def count(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+            started.append(spawn(work))
+            return started[-1]
+
+        world.spawn = count  # type: ignore[method-assign]
         obtainer = world.obtainer()
         for wanted in wishes:
             obtainer.want(wanted)

@@ -387,6 +387,9 @@ class _Executed:
     def executed(self, hashes: Sequence[Digest]) -> list[bool]:
         return [False] * len(hashes)
 
+    def executed_since(self, height: Height, hashes: Sequence[Digest]) -> list[bool]:
+        return [False] * len(hashes)
+
 
 class _Verifier:
     async def verify(self, items: Sequence[tuple[int, bytes, bytes, bytes]]) -> list[bool]:

@@ -1,7 +1,7 @@
 """secp256k1 signatures of every kind: sound, spoilt, numbers and encodings at the edges, sums that meet each other.
 
-For any key and any u1, u2 there is a signature for which [u1]G + [u2]Q is what is summed up: with r its x, s = r / u2 and
-the digest u1 s. So keys of unknown secrets, points that meet in the middle of the sum, and a sum at infinity are all had.
+For any key and any u1, u2 there is a signature for which [u1]G + [u2]Q is what is summed up: with r its x, s = r / u2
+and the digest u1 s. So there are keys of unknown secrets, points that meet in the middle of the sum, sums at infinity.
 """
 
 from __future__ import annotations
@@ -209,6 +209,8 @@ class EcdsaCases:
 
     def _swapped(self) -> Case:
         one, other = self._sound(), self._sound()
+        while one.public_key == other.public_key:
+            other = self._sound()
         return Case("of another", one.public_key, other.message, other.signature)
 
     def _misshapen(self) -> Case:

@@ -20,20 +20,31 @@ from chain.sim.explore.search import Result, Search
 # Smallest first.
 PLANS: Final[dict[str, Bounds]] = {
     "silent, 1 height, 1 view": Bounds(manner=Manner.SILENT, heights=1, timeouts=False),
-    "silent, 2 heights, 1 view": Bounds(manner=Manner.SILENT, heights=2, timeouts=False),
     "silent, 1 height, 1 view, checkpoint votes": Bounds(
         manner=Manner.SILENT, heights=1, timeouts=False, checkpoints=True
     ),
     "leads view 1, 1 height, 1 view": Bounds(manner=Manner.LEADS_NEXT, heights=1, timeouts=False),
-    "leads view 1, 2 heights, 1 view": Bounds(manner=Manner.LEADS_NEXT, heights=2, timeouts=False),
     "leads view 0, 1 height, 1 view": Bounds(manner=Manner.LEADS_FIRST, heights=1, timeouts=False),
+    "silent, 2 heights, 1 view": Bounds(manner=Manner.SILENT, heights=2, timeouts=False),
     "silent, 1 height, 2 views": Bounds(manner=Manner.SILENT, heights=1),
-    "leads view 0, 2 heights, 1 view": Bounds(manner=Manner.LEADS_FIRST, heights=2, timeouts=False),
-    "leads view 1, 1 height, 2 views": Bounds(manner=Manner.LEADS_NEXT, heights=1),
-    "leads view 0, 1 height, 2 views": Bounds(manner=Manner.LEADS_FIRST, heights=1),
+    "leads view 1, 2 heights, 1 view": Bounds(manner=Manner.LEADS_NEXT, heights=2, timeouts=False),
+    "leads view 0, 1 height, 1 view, 1 restart of each": Bounds(
+        manner=Manner.LEADS_FIRST, heights=1, timeouts=False, restarts=1
+    ),
     "silent, 1 height, 2 views, 1 message lost by each": Bounds(manner=Manner.SILENT, heights=1, losses=1),
+    "silent, 1 height, 2 views, 1 restart of each": Bounds(manner=Manner.SILENT, heights=1, restarts=1),
+    "leads view 0, 1 height, 2 views": Bounds(manner=Manner.LEADS_FIRST, heights=1),
+    "leads view 1, 1 height, 2 views": Bounds(manner=Manner.LEADS_NEXT, heights=1),
+    "silent, 2 heights, 1 view, 1 restart of each": Bounds(
+        manner=Manner.SILENT, heights=2, timeouts=False, restarts=1
+    ),
     "silent, 2 heights, 2 views": Bounds(manner=Manner.SILENT),
+    "leads view 0, 2 heights, 1 view": Bounds(manner=Manner.LEADS_FIRST, heights=2, timeouts=False),
+    "leads view 1, 1 height, 2 views, 1 restart of each": Bounds(manner=Manner.LEADS_NEXT, heights=1, restarts=1),
+    "leads view 0, 1 height, 2 views, 1 restart of each": Bounds(manner=Manner.LEADS_FIRST, heights=1, restarts=1),
+    "silent, 2 heights, 2 views, 1 message lost by each": Bounds(manner=Manner.SILENT, losses=1),
     "leads view 1, 2 heights, 2 views": Bounds(manner=Manner.LEADS_NEXT),
+    "silent, 2 heights, 2 views, 1 restart of each": Bounds(manner=Manner.SILENT, restarts=1),
     "leads view 0, 2 heights, 2 views": Bounds(manner=Manner.LEADS_FIRST),
 }
 

@@ -16,7 +16,7 @@ from chain.errors import InvariantError
 from chain.sim.checkers import Violation
 from chain.sim.explore.bounds import HONEST, WINDOW, Bounds
 from chain.sim.explore.canonical import substance
-from chain.sim.explore.member import TIMEOUT, Life, Mail, Standing, is_void
+from chain.sim.explore.member import RESTART, TIMEOUT, Life, Mail, Standing, is_void
 from chain.sim.twins.cluster import Chain
 from consensus.events import Timer
 from consensus.messages import Commit, ViewChange
@@ -26,9 +26,17 @@ Array: TypeAlias = npt.NDArray[Any]
 UNKNOWN: Final = -2  # a cell that is not filled
 NOTHING: Final = -1  # a step that may as well be taken later, or not at all
 CLOCK: Final = HONEST  # the column of the view timer; before it, those of a loss of the next message of each replica
-FIRST: Final = HONEST + 1  # the column of message number 0
+REBOOT: Final = HONEST + 1  # the column of a restart
+FIRST: Final = HONEST + 2  # the column of message number 0
 SAID_MAX: Final = 24
 LIVES_MAX: Final = 6_000  # replicas kept as they are, of a few kilobytes each; the others are played again
+
+# The columns with an entry for each state, and what an entry is before the state is known, if not 0.
+GROWING: Final = (
+    "next", "said", "said_count", "taken", "lost", "restarts", "can_time_out", "is_mute", "has_entered", "view_change",
+    "ordered", "standing", "menu_first", "menu_count",
+)  # fmt: skip
+EMPTY: Final = {"next": UNKNOWN, "said": -1, "view_change": -1, "menu_count": -1}
 
 
 class Broken(Exception):
@@ -59,6 +67,7 @@ class Automaton:
         self.said_count: Array = np.zeros(256, np.int8)
         self.taken: Array = np.zeros((256, HONEST), np.int8)
         self.lost: Array = np.zeros(256, np.int8)
+        self.restarts: Array = np.zeros(256, np.int8)
         self.can_time_out: Array = np.zeros(256, bool)
         self.is_mute: Array = np.zeros(256, bool)  # it will never say anything again
         self.has_entered: Array = np.zeros(256, bool)  # the last view
@@ -115,7 +124,7 @@ class Automaton:
             self._bounds.timeouts and life.replica.view == 0 and Timer.VIEW in life.replica.armed_timers
         )
         said = tuple(life.said)
-        key = (life.fingerprint(plain=self._plain), said, taken, lost, can_time_out, life.ordered)
+        key = (life.fingerprint(plain=self._plain), said, taken, lost, can_time_out, life.ordered, life.restarts)
         known = self._ids.get(key)
         if known is not None:
             return known
@@ -136,7 +145,8 @@ class Automaton:
         self.has_entered[node] = life.replica.view == view and not life.replica.is_changing
         commits = sum(isinstance(message, Commit) and message.view == view for message in messages)
         done = self.has_entered[node] and commits == self._bounds.heights
-        self.is_mute[node] = done and not self._bounds.checkpoints
+        self.restarts[node] = life.restarts
+        self.is_mute[node] = done and not self._bounds.checkpoints and life.restarts == self._bounds.restarts
         for height, digest in life.ordered:
             self.ordered[node, height - 1] = self._mail.place(digest)
         standing = life.standing
@@ -148,12 +158,9 @@ class Automaton:
     def _grow(self) -> None:
         if self.count <= len(self.next):
             return
-        for name, empty in (
-            ("next", UNKNOWN), ("said", -1), ("said_count", 0), ("taken", 0), ("lost", 0), ("can_time_out", False),
-            ("is_mute", False), ("has_entered", False), ("view_change", -1), ("ordered", 0), ("standing", 0),
-            ("menu_first", 0), ("menu_count", -1),
-        ):  # fmt: skip
-            setattr(self, name, _longer(getattr(self, name), empty))
+        for name in GROWING:
+            array = getattr(self, name)
+            setattr(self, name, np.concatenate([array, np.full_like(array, EMPTY.get(name, 0))]))
 
     def shown(self) -> set[tuple[object, ...]]:
         """What the others could see of this replica's states: (substance of what it said, proposals ordered)."""
@@ -193,7 +200,7 @@ class Automaton:
 
     def _follow(self, node: int, column: int) -> int:
         taken, lost = self.taken[node].tolist(), int(self.lost[node])
-        message = None if column <= CLOCK else self._mail.events[column - FIRST].message
+        message = None if column < FIRST else self._mail.events[column - FIRST].message
         source = None if message is None else self._source.get(message.sender)
         if message is not None and source is None and is_void(message.message, self._standings[self.standing[node]]):
             return NOTHING  # the liar need not say it
@@ -204,6 +211,8 @@ class Automaton:
         life = before.copy()
         _act(life, column)
         moved = (len(life.said), life.ordered, life.place) != (len(before.said), before.ordered, before.place)
+        if column == REBOOT:
+            taken = [0] * HONEST
         if source is not None:
             taken[source] += 1
         elif message is not None and not moved:
@@ -241,7 +250,7 @@ class Automaton:
 
 def _act(life: Life, column: int) -> None:
     if column >= CLOCK:  # a loss goes unnoticed
-        life.act(TIMEOUT if column == CLOCK else column - FIRST)
+        life.act({CLOCK: TIMEOUT, REBOOT: RESTART}.get(column, column - FIRST))
 
 
 def _longer(array: Array, empty: object) -> Array:
@@ -252,4 +261,4 @@ def _wider(array: Array, empty: object) -> Array:
     return np.concatenate([array, np.full_like(array, empty)], axis=1)
 
 
-__all__ = ["CLOCK", "FIRST", "NOTHING", "UNKNOWN", "Array", "Automaton", "Broken"]
+__all__ = ["CLOCK", "FIRST", "NOTHING", "REBOOT", "UNKNOWN", "Array", "Automaton", "Broken"]

@@ -21,6 +21,7 @@ class Bounds:
     timeouts: bool = True  # else nobody leaves view 0 by himself
     checkpoints: bool = False  # whether checkpoint votes travel
     losses: int = 0  # messages that each replica may miss
+    restarts: int = 0  # of each replica, from its journal; it hears again all that the others have said
 
     @property
     def last_view(self) -> int:

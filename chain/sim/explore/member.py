@@ -20,6 +20,7 @@ from consensus.effects import (
     Diverged,
     Effect,
     Execute,
+    JournalRecord,
     ObtainProposal,
     Persist,
     ProposalRecord,
@@ -51,9 +52,10 @@ from consensus.messages import (
 )
 
 START_MS: Final = Instant(1_000_000)
-TIMEOUT: Final = -1  # the action that is no message: the view timer fires
+TIMEOUT: Final = -1  # an action that is no message: the view timer fires
+RESTART: Final = -2  # another: it comes back with what is in its journal
 
-Action: TypeAlias = int  # the number of a message, or TIMEOUT
+Action: TypeAlias = int  # the number of a message, TIMEOUT or RESTART
 # (view, whether it only waits for it, certified height, whether it leads the view), and of each height that it knows of
 # (accepted proposal, whether it has said its commit, whether a quorum's commits are here)
 Standing: TypeAlias = tuple[
@@ -76,20 +78,22 @@ class Mail:
         key = (said.sender, type(said.message).__name__, substance(said.message))
         known = self._numbers.get(key)
         if known is None:
-            signed = Signed(sender=said.sender, message=said.message, signature=said.signature)
-            try:
-                verified = verify(
-                    signed,
-                    validators=self._chain.validators,
-                    chain_id=self._chain.id,
-                    verify_signature=verify_signature,
-                    window=self._window,
-                )
-            except PeerFault as fault:
-                raise Violation("verifiable", f"somebody says what nobody takes: {fault}") from fault
-            known = self._numbers[key] = len(self.events)
-            self.events.append(MessageReceived(message=verified))
+            self.events.append(MessageReceived(message=self.verified(said)))
+            known = self._numbers[key] = len(self.events) - 1
         return known
+
+    def verified(self, said: Verified[Message] | Signed[Message]) -> Verified[Message]:
+        """As its receivers would do it."""
+        try:
+            return verify(
+                Signed(sender=said.sender, message=said.message, signature=said.signature),
+                validators=self._chain.validators,
+                chain_id=self._chain.id,
+                verify_signature=verify_signature,
+                window=self._window,
+            )
+        except PeerFault as fault:
+            raise Violation("verifiable", f"somebody says what nobody takes: {fault}") from fault
 
     def place(self, digest: bytes) -> int:
         return self.places.setdefault(digest, len(self.places) + 1)
@@ -137,18 +141,26 @@ class Life:
         self._chain, self._mail, self._heights, self._checkpoints_travel = chain, mail, heights, checkpoints
         self._checks = Checks(validators=chain.validators, chain_id=chain.id, window=window)
         self._history = History(f"n{validator}")
-        self._tips: dict[int, Header] = {0: chain.genesis}
         self.said: list[int] = []
         self.now = START_MS
         self.validator = validator
+        self.journal: list[JournalRecord] = []
+        self.restarts = 0
+        self._window = window
+        self._boot()
+
+    def _boot(self) -> None:
+        chain = self._chain
         self.replica = Replica(
             config=CONFIG,
-            signer=chain.signers[validator],
+            signer=chain.signers[self.validator],
             validators=chain.validators,
             chain_id=chain.id,
-            window=window,
+            window=self._window,
             last=(chain.genesis, None),
+            journal=tuple(self.journal),
         )
+        self._tips: dict[int, Header] = {0: chain.genesis}
         self._checks.on_boot(self._history, 0)
         self.step(Started())
         self.step(TransactionsWaiting(overdue=True))
@@ -166,6 +178,9 @@ class Life:
         if action == TIMEOUT:
             self.now = Instant(self.now + 1_000)
             self.step(TimerFired(timer=Timer.VIEW))
+        elif action == RESTART:
+            self.restarts += 1
+            self._boot()
         else:
             self.step(self._mail.events[action])
 
@@ -184,6 +199,7 @@ class Life:
     def _carry_out(self, effect: Effect) -> Event | None:
         match effect:
             case Persist(record=record):
+                self.journal.append(record)
                 if isinstance(record, ProposalRecord):
                     digest = proposal_digest(record.proposal)
                     self._checks.on_proposal(self._history, record.view, record.proposal.height, digest)
@@ -209,18 +225,19 @@ class Life:
         if isinstance(message.message, Status):
             return
         number = self._mail.number(message)
-        self._checks.on_send(self._history, message)
-        if self._checkpoints_travel or not isinstance(message.message, Checkpoint):
+        self._checks.on_send(self._history, message if message.digest is not None else self._mail.verified(message))
+        travels = self._checkpoints_travel or not isinstance(message.message, Checkpoint)
+        if travels and number not in self.said:  # what is said again is heard again by nobody
             self.said.append(number)
 
     def proposal(self, view: int, height: int) -> Proposal:
-        """What this validator proposes there if it leads."""
+        """What this validator proposes there if it leads; after a restart it has other transactions."""
         proposal = Proposal(
             chain_id=self._chain.id,
             height=height,
             timestamp_ms=START_MS + view,
             proposer=self.replica.id,
-            hashes=transaction_digest(1_000 * self.validator + 10 * height + view),
+            hashes=transaction_digest(10_000 * self.restarts + 1_000 * self.validator + 10 * height + view),
         )
         self._mail.contents[proposal_digest(proposal)] = proposal
         return proposal
@@ -253,4 +270,4 @@ class Life:
         return digest_of(self.replica, plain=plain)
 
 
-__all__ = ["TIMEOUT", "Action", "Life", "Mail", "Standing", "is_void"]
+__all__ = ["RESTART", "TIMEOUT", "Action", "Life", "Mail", "Standing", "is_void"]

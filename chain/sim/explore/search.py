@@ -3,7 +3,7 @@
 A state is a triple of replica states: what a replica has said, what it has taken of what the others said, and its deep
 state are one number of `chain.sim.explore.automaton`, so what is on the way between them follows from the triple and
 is not kept. One step: a replica takes in the next message of one other replica, or loses it; hears something of the
-liar's menu; or times out.
+liar's menu; times out; or restarts.
 
 What the plans leave out:
 
@@ -11,6 +11,8 @@ What the plans leave out:
   may also answer late is for the Twins generator.
 - What one honest replica says to another arrives in the order in which it was said, as over one TCP connection, or is
   lost: `losses` bounds how many messages each replica may miss. What is never taken in counts as delayed, not as lost.
+- A replica that restarts, between two steps, has its journal, and hears again all that the others have said so far and
+  will say. What it says again is heard by nobody a second time. A crash in the middle of a step is for Twins.
 - A broadcast is a message to each; who has not taken it in yet is in the triple. A message taken in twice changes
   nothing and is not tried. Statuses and retransmissions are not tried: they only repeat.
 - What the liar says is heard when it makes a replica speak, order something or change its view, not before. A vote that
@@ -23,7 +25,7 @@ compares all that the replicas can say and order):
 - A replica's step depends on nothing but the replica, so the core takes it once; wherever the others stand, its outcome
   is looked up. States that differ in nothing that can still matter are one (`chain.sim.explore.canonical`).
 - A message that means nothing any more (`member.is_void`) is taken in at once: it does the same whenever it comes,
-  which is nothing, and nothing that happens can make it mean something again.
+  which is nothing, and nothing that happens can make it mean something again, but a restart, and then it comes again.
 - A replica that has said its commits for all heights in the last view says nothing more. It takes in at once what is
   next in line: the others notice nothing of it, and votes are counted alike in any order.
 - Steps of different replicas commute: none can undo what another may do. So, where nothing the others might still say
@@ -48,7 +50,7 @@ from typing import Final, TypeVar
 
 import numpy as np
 
-from chain.sim.explore.automaton import CLOCK, FIRST, Array, Automaton, Broken
+from chain.sim.explore.automaton import CLOCK, FIRST, REBOOT, Array, Automaton, Broken
 from chain.sim.explore.bounds import NODES, WINDOW, Bounds
 from chain.sim.explore.liar import Liar, Manner
 from chain.sim.explore.member import Life, Mail
@@ -77,11 +79,12 @@ class Result:
     problem: str
     story: tuple[str, ...]
     seconds: float
+    cpu_seconds: float
     memory_mb: int  # at most, of the whole process so far
 
 
 class Search:
-    """By how many messages have been taken in, the fewest first; so nothing is visited twice."""
+    """By restarts and how many messages have been taken in, the fewest first; so nothing is visited twice."""
 
     def __init__(
         self, bounds: Bounds, *, reduced: bool = True, plain: bool = False, states_max: int | None = None
@@ -99,18 +102,18 @@ class Search:
             Automaton(at, bounds=bounds, chain=self._chain, mail=self.mail, honest=self._honest, plain=plain)
             for at in range(len(self._honest))
         )
-        self._space = Space(self.automata, bounds=bounds, liar=liar, reduced=reduced)
+        self.space = Space(self.automata, bounds=bounds, liar=liar, reduced=reduced)
         self._waiting: dict[int, list[Array]] = {}  # states reached and not gone on from, by messages taken in
         self._visited: list[Array] = []  # states gone on from, those of one number of messages each, ascending
         self._broken = ""
         self.states = self.transitions = 0
 
     def run(self, *, minutes: float = 1.0) -> Result:
-        start = time.monotonic()
+        start, cpu = time.monotonic(), time.process_time()
         until = start + 60 * minutes
         story: tuple[str, ...] = ()
         stopped = False
-        first = self._space.pack([np.array([automaton.begin()]) for automaton in self.automata])
+        first = self.space.pack([np.array([automaton.begin()]) for automaton in self.automata])
         self._waiting = {0: [first]}
         while self._waiting and not stopped and not self._broken:
             taken = min(self._waiting)
@@ -140,6 +143,7 @@ class Search:
             problem=self._broken,
             story=story,
             seconds=round(time.monotonic() - start, 1),
+            cpu_seconds=round(time.process_time() - cpu, 1),
             memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         )
 
@@ -147,18 +151,18 @@ class Search:
         """Take all steps from these states. The story of a broken promise, if one breaks."""
         reached = chunk
         try:
-            reached, *_ = self._space.steps(chunk)
+            reached, *_ = self.space.steps(chunk)
             self.transitions += reached.size
             reached = _once(reached)
-            settled = _once(self._space.settled(reached))
+            settled = _once(self.space.settled(reached))
         except Broken as broken:
             self._broken = str(broken)
             return self._story_of_step(reached, broken)
-        wrong = self._space.disagreeing(settled)
+        wrong = self.space.disagreeing(settled)
         if wrong.size:
             self._broken = "agreement: two proposals ordered at one height"
             return self._story(int(wrong[0]))
-        counts = self._space.taken(settled)
+        counts = self.space.progress(settled)
         for count in np.unique(counts).tolist():
             states = settled[counts == count]
             if count == taken:
@@ -174,9 +178,9 @@ class Search:
 
     def _story_of_step(self, states: Array, broken: Broken) -> tuple[str, ...]:
         """`states` are those from which the step was tried, of those of this replica's state some."""
-        ids = self._space.unpack(states)
+        ids = self.space.unpack(states)
         for at in np.flatnonzero(ids[broken.at] == broken.node).tolist():
-            heads = self._space.heads([part[at : at + 1] for part in ids])
+            heads = self.space.heads([part[at : at + 1] for part in ids])
             next_in_line = [FIRST + int(heads[broken.at, source][0]) for target, source in heads if target == broken.at]
             sender = None if broken.column < FIRST else self.mail.events[broken.column - FIRST].message.sender
             is_honest = sender in {self._chain.signers[validator].validator_id for validator in self._honest}
@@ -200,8 +204,8 @@ class Search:
         """(a state of these from which a step leads to `state`, the step), if there is one."""
         for start in range(0, visited.size, CHUNK):
             chunk = visited[start : start + CHUNK]
-            reached, index, replicas, columns = _in_spite_of_all(self._space.steps, chunk)
-            settled = _in_spite_of_all(self._space.settled, reached)
+            reached, index, replicas, columns = _in_spite_of_all(self.space.steps, chunk)
+            settled = _in_spite_of_all(self.space.settled, reached)
             found = np.flatnonzero(((reached == state) | (settled == state)) & (chunk[index] != state))
             if found.size:
                 at = found[0]
@@ -214,6 +218,8 @@ class Search:
             return f"{name} misses the next message of n{self._honest[column]}"
         if column == CLOCK:
             return f"{name} times out"
+        if column == REBOOT:
+            return f"{name} restarts"
         return f"{name} hears {text_of(self.mail.events[column - FIRST])}"
 
 

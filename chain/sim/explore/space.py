@@ -11,11 +11,12 @@ from typing import Final
 
 import numpy as np
 
-from chain.sim.explore.automaton import CLOCK, FIRST, NOTHING, Array, Automaton
+from chain.sim.explore.automaton import CLOCK, FIRST, NOTHING, REBOOT, Array, Automaton
 from chain.sim.explore.bounds import HONEST, Bounds
 from chain.sim.explore.liar import Liar, Manner
 
 ID_BITS: Final = 21  # of a replica's state
+RESTARTED: Final = 1_000  # more than all messages
 ALL: Final = HONEST  # instead of the one replica that is stepped
 
 
@@ -35,11 +36,15 @@ class Space:
         mask = (1 << ID_BITS) - 1
         return [states >> 2 * ID_BITS, states >> ID_BITS & mask, states & mask]
 
-    def taken(self, states: Array) -> Array:
-        """How many messages have been taken in: no step makes it less, and only finitely many leave it."""
+    def progress(self, states: Array) -> Array:
+        """How many messages have been taken in since so and so many restarts: no step makes it less, and of the steps
+        one after the other only finitely many leave it."""
         ids = self.unpack(states)
         pairs = zip(self._automata, ids, strict=True)
-        counts: list[Array] = [automaton.taken[part].sum(axis=1) for automaton, part in pairs]
+        counts: list[Array] = [
+            automaton.taken[part].sum(axis=1) + RESTARTED * automaton.restarts[part].astype(np.int64)
+            for automaton, part in pairs
+        ]
         return counts[0] + counts[1] + counts[2]
 
     def disagreeing(self, states: Array) -> Array:
@@ -116,6 +121,8 @@ class Space:
                 tried.append((at, np.full(at.size, source)))
         at = index[automaton.can_time_out[nodes[index]]]
         tried.append((at, np.full(at.size, CLOCK)))
+        at = index[automaton.restarts[nodes[index]] < self._bounds.restarts]
+        tried.append((at, np.full(at.size, REBOOT)))
         if self._makes_new_views:
             tried += self._new_view_steps(target, index, ids)
         found = [(at, columns, automaton.after(nodes[at], columns)) for at, columns in tried]

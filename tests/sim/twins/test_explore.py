@@ -11,7 +11,9 @@ import pytest
 
 from chain.sim.explore.__main__ import PLANS, main
 from chain.sim.explore.automaton import FIRST, NOTHING, Automaton
+from chain.sim.explore.member import TIMEOUT, Life
 from chain.sim.explore.search import Search
+from consensus.messages import Commit, ViewChange
 from tests.sim.twins.bugs import BUGS, EXPLORED
 from tests.sim.twins.planted import explored
 
@@ -111,6 +113,31 @@ def after(automaton: Automaton, node: int, *numbers: int) -> int:
     return node
 
 
+def test_what_still_matters_is_told_apart_and_what_does_not_is_not(explored_views: Search) -> None:
+    """A commit counts; the leader of the next view needs what view-changes say, another replica who says them."""
+    leader, other = (automaton.life(0) for automaton in explored_views.automata[1:])
+    first = explored_views.automata[0].life(0).replica.id
+    messages = [event.message for event in explored_views.mail.events]
+    asked = [at for at, said in enumerate(messages) if said.sender == first and isinstance(said.message, ViewChange)]
+    commit = next(at for at, said in enumerate(messages) if said.sender == first and isinstance(said.message, Commit))
+    assert len(asked) == 2  # nothing prepared, or height 1
+
+    def digests(life: Life, *numbers: int) -> set[bytes]:
+        found = {life.fingerprint()}
+        for number in numbers:
+            copied = life.copy()
+            copied.act(number)
+            found.add(copied.fingerprint())
+        return found
+
+    assert len(digests(leader, *asked)) == 3
+    assert len(digests(other, *asked)) == 2
+    other = other.copy()
+    other.act(TIMEOUT)
+    assert len(digests(other, *asked)) == 1
+    assert len(digests(leader, commit)) == 2
+
+
 def test_a_copy_goes_its_own_way(explored_views: Search) -> None:
     """Whatever step it takes, the replica it was copied from stays as it was."""
     steps = 0
@@ -124,6 +151,20 @@ def test_a_copy_goes_its_own_way(explored_views: Search) -> None:
                     steps += 1
             assert life.fingerprint(plain=True) == before
     assert steps > 50
+
+
+def test_two_proposals_ordered_at_one_height_are_a_broken_promise() -> None:
+    search = Search(PLANS["leads view 0, 1 height, 1 view"])
+    search.run()
+    with_first, with_second = (
+        [np.flatnonzero(automaton.ordered[: automaton.count, 0] == number)[:1] for automaton in search.automata]
+        for number in (1, 2)
+    )
+    agreed = search.space.pack(with_first)
+    assert search.space.disagreeing(agreed).size == 0
+    for at in range(3):
+        split = search.space.pack([*with_first[:at], with_second[at], *with_first[at + 1 :]])
+        assert search.space.disagreeing(np.concatenate([agreed, split])).tolist() == split.tolist()
 
 
 def test_a_search_that_ends_early_says_so(capsys: pytest.CaptureFixture[str]) -> None:

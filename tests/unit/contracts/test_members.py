@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from chain.model.validators import ValidatorSchedule, ValidatorSet, validator_id
 from contracts.runtime.errors import Status
 from contracts.runtime.testing import LocalChain, Result
 from contracts.system import SYSTEM_ADDRESS
-from contracts.system.members import OPEN_EACH_MAX, ROTATION_PAUSE, WEIGHT_MAX, possession_digest
+from contracts.system.members import OPEN_EACH_MAX, WEIGHT_MAX, possession_digest, rotation_pause
 from contracts.system.membership import SETS_PREFIX, scheduled_rows, scheduled_set
 
 WINDOW = 4
@@ -26,10 +27,10 @@ def key_of(number: int) -> ValidatorKey:
 class Consortium:
     """A chain with validators of the given weights; key i is that of the node "node i"."""
 
-    def __init__(self, *weights: int) -> None:
-        self.keys = [key_of(number) for number in range(12)]
+    def __init__(self, *weights: int, window: int = WINDOW, keys: int = 12) -> None:
+        self.keys = [key_of(number) for number in range(keys)]
         self.chain = LocalChain(
-            window=WINDOW,
+            window=window,
             validators=[(f"node {at}", self.keys[at].public_key, weight) for at, weight in enumerate(weights)],
         )
         self.scheduled: list[tuple[int, ValidatorSet]] = []
@@ -285,9 +286,10 @@ def test_a_key_is_rotated_by_the_old_one(four: Consortium) -> None:
     four.chain.height = from_height - 1
     assert four.refused(1, "set_endpoint", "a:1").startswith("not_a_validator")
     four.done(4, "set_endpoint", "b:2")
+    pause = rotation_pause(4, WINDOW)
     again = four.refused(4, "rotate_key", four.keys[5].public_key, four.possession(5, replaces=four.id(4)))
-    assert again == f"rotated_too_soon: this key may be rotated from height {from_height + ROTATION_PAUSE} on"
-    four.chain.height = from_height + ROTATION_PAUSE - 1
+    assert again == f"rotated_too_soon: this key may be rotated from height {from_height + pause} on"
+    four.chain.height = from_height + pause - 1
     assert four.done(4, "rotate_key", four.keys[5].public_key, four.possession(5, replaces=four.id(4)))
 
 
@@ -306,6 +308,37 @@ def test_nobody_escapes_a_change_by_rotating(method: str, more: tuple[int, ...],
     five.pass_window()
     assert five.id(4) not in five.weights
     assert five.weights.get(five.id(5)) == left
+
+
+@pytest.mark.parametrize(("validators", "window"), [(4, 1), (16, 64), (40, 8)])
+def test_rotations_leave_room_for_other_changes(validators: int, window: int) -> None:
+    """F validators rotate whenever they may, each time before anybody else has a word."""
+    rotating = (validators - 1) // 3
+    world = Consortium(*[1] * validators, window=window, keys=validators + 4 * rotating + 2)
+    unused = iter(range(validators + 1, len(world.keys)))
+    using = list(range(rotating))
+    assert world.propose_add(rotating, validators).ok
+    quorum = validators - rotating
+    for number in range(rotating + 1, rotating + quorum - 1):
+        world.done(number, "approve", 1)  # all but the last
+    for _ in range(3 * rotating):
+        for at, old in enumerate(using):
+            new = next(unused)
+            possession = world.possession(new, replaces=world.id(old))
+            result = world.call(old, "rotate_key", world.keys[new].public_key, possession)
+            world.chain.height -= 1  # all in one block
+            if result.ok:
+                using[at] = new
+                world.chain.height = result.value - 1
+                break
+            unused = chain((new,), unused)
+        else:
+            break  # nobody of them may
+    else:
+        raise AssertionError("the pending place was never free")
+    assert world.done(validators - 1, "approve", 1) > 0
+    assert world.read("change", 1)[9] == "effected"
+    assert validators * (window + 1) <= rotation_pause(validators, window) // 2
 
 
 def test_changes_are_withdrawn_by_their_proposer(four: Consortium) -> None:
@@ -332,6 +365,67 @@ def test_open_changes_are_bounded_per_proposer(four: Consortium) -> None:
         assert four.propose_add(0, 4 + number).ok
     assert four.propose_add(0, 4 + OPEN_EACH_MAX).error.startswith("too_many_changes")
     assert four.propose_add(1, 4 + OPEN_EACH_MAX).ok
+
+
+def standing(world: Consortium, number: int) -> str:
+    text: str = world.read("change", number)[9]
+    return text
+
+
+def test_what_can_be_made_no_more_gives_way_to_a_new_proposal_of_its_proposer() -> None:
+    six = Consortium(1, 1, 1, 1, 1, 1)
+    removal = [six.done(0, "propose_remove", six.id(gone)) for gone in (3, 4, 5)]  # after two of them, four are left
+    weight = six.done(0, "propose_weight", six.id(5), 7)
+    other = six.done(1, "propose_weight", six.id(5), 9)
+    for number, approvers in ((removal[2], (1, 2, 3, 4)), (removal[1], (1, 2, 3))):
+        six.approve(number, *approvers)
+        six.pass_window()
+    assert len(six.weights) == 4 and [standing(six, number) for number in (removal[0], weight)] == ["open", "open"]
+    assert six.propose_add(0, 6).ok and six.propose_add(0, 7).ok  # two of four places are free
+    made = six.propose_add(0, 8)
+    assert made.ok, made.error
+    assert [fields["number"] for name, fields in made.events if name == "ChangeLapsed"] == [removal[0], weight]
+    assert [standing(six, number) for number in (removal[0], weight, other)] == ["lapsed", "lapsed", "open"]
+    assert six.refused(1, "approve", weight) == f"no_open_change: number {weight}"
+    assert six.propose_add(0, 9).ok
+    assert six.propose_add(0, 10).error == "too_many_changes: 4 proposed by this validator are open; withdraw one"
+
+
+def test_a_rotation_on_its_way_does_not_make_a_change_lapse() -> None:
+    """Until it is in force, a removal names a key that is in no set in force: it is about the next one."""
+    five = Consortium(1, 1, 1, 1, 1)
+    removal = five.done(0, "propose_remove", five.id(4))
+    five.approve(removal, 1, 2)
+    for number in (5, 6, 7):
+        assert five.propose_add(0, number).ok
+    five.done(4, "rotate_key", five.keys[8].public_key, five.possession(8, replaces=five.id(4)))
+    assert five.propose_add(0, 9).error.startswith("too_many_changes")
+    assert standing(five, removal) == "open"
+    five.pass_window()
+    assert five.propose_add(0, 9).error.startswith("too_many_changes")
+    assert five.approve(removal, 3) > 0
+
+
+def test_nobody_is_kept_from_proposing_by_what_others_have_left_behind() -> None:
+    """A validator that rotates has four places more each time: what is in none of the present names gives way."""
+    four = Consortium(1, 1, 1, 1, keys=30)
+    using, fresh = 0, iter(range(4, 30))
+    for _ in range(3):
+        for _ in range(OPEN_EACH_MAX):
+            assert four.propose_add(using, next(fresh)).ok
+        new = next(fresh)
+        four.chain.height += rotation_pause(4, WINDOW)
+        four.done(using, "rotate_key", four.keys[new].public_key, four.possession(new, replaces=four.id(using)))
+        four.pass_window()
+        using = new
+    for caller in (1, 2, 3, 1):
+        made = four.propose_add(caller, next(fresh))
+        assert made.ok, made.error
+    assert len(four.read("changes")) == 4 * OPEN_EACH_MAX
+    made = four.propose_add(1, next(fresh))
+    assert made.ok, made.error
+    left = {change[6] for change in four.read("changes")}
+    assert left == {four.id(1), four.id(2), four.id(3)}
 
 
 @pytest.mark.parametrize(

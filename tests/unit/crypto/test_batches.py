@@ -27,7 +27,7 @@ def one_by_one(check: Callable[[bytes, bytes, bytes], bool]) -> Many:
     return lambda keys, messages, signatures: [check(*one) for one in zip(keys, messages, signatures, strict=True)]
 
 
-ONE_BY_ONE = {Scheme.ED25519: one_by_one(verify), Scheme.SECP256K1: one_by_one(secp256k1.verify)}
+ONE_BY_ONE: dict[int, Many] = {Scheme.ED25519: one_by_one(verify), Scheme.SECP256K1: one_by_one(secp256k1.verify)}
 
 
 def items_of(cases: Sequence[Case]) -> list[Item]:

@@ -349,10 +349,10 @@ def test_too_few_signatures_under_a_change_are_refused() -> None:
 
 @cache
 def recurring() -> ChangingChain:
-    """The set of genesis until 4, another from 5, that of genesis again from 8, and from 11 on a third."""
+    """The set of genesis until 4, another from 5, each again from 8 and 11, and from 14 on a third."""
     chain = ChangingChain(window=WINDOW)
-    targets = {2: (0, 1, 2, 3, 4), 5: (0, 1, 2, 3), 8: (2, 3, 4, 5)}
-    for height in range(1, 12):
+    targets = {2: (0, 1, 2, 3, 4), 5: (0, 1, 2, 3), 8: (0, 1, 2, 3, 4), 11: (2, 3, 4, 5)}
+    for height in range(1, 15):
         chain.next_block([(key_of(1), value_of(1, height))], then=targets.get(height, ()))
     return chain
 
@@ -375,10 +375,10 @@ def recurring_genesis() -> Json:
 
 
 def test_a_set_that_comes_again_is_proved_in_its_place() -> None:
-    schedule = schedule_of_links(recurring().genesis, [recurring().link(at) for at in (2, 5, 8)], check_recurring)
-    assert [height for height, _ in schedule.epochs] == [0, 5, 8, 11]
-    assert schedule.at(4).digest == schedule.at(8).digest != schedule.at(7).digest
-    for height, places in ((4, ()), (7, (2,)), (8, (2, 5)), (11, (2, 5, 8))):
+    schedule = schedule_of_links(recurring().genesis, [recurring().link(at) for at in (2, 5, 8, 11)], check_recurring)
+    assert [height for height, _ in schedule.epochs] == [0, 5, 8, 11, 14]
+    assert schedule.at(4).digest == schedule.at(8).digest != schedule.at(7).digest == schedule.at(11).digest
+    for height, places in ((4, ()), (7, (2,)), (8, (2, 5)), (11, (2, 5, 8)), (14, (2, 5, 8, 11))):
         assert verify_proof(recurring_document(height, *places), recurring_genesis()).height == height
 
 
@@ -387,6 +387,7 @@ def test_a_set_that_comes_again_is_proved_in_its_place() -> None:
     [
         ((8,), "its set is in force from 8 on, not 0"),  # what lies between the first and the second time is left out
         ((2, 8), "names another set than the one in force"),
+        ((2, 11), "its set is in force from 11 on, not 5"),
         ((2, 5, 2), "while the one from 8 on is not in force"),  # the first time's change in place of the second's
         ((2, 5, 2, 8), "while the one from 8 on is not in force"),
         ((5, 8), "names another set"),
@@ -398,7 +399,7 @@ def test_a_change_of_the_first_time_is_none_of_the_second(places: tuple[int, ...
     with pytest.raises(BadInput, match=reason):
         schedule_of_links(recurring().genesis, [recurring().link(at) for at in places], check_recurring)
     with pytest.raises(ProofError, match=r"changes\[\d\]"):
-        verify_proof(recurring_document(11, *places), recurring_genesis())
+        verify_proof(recurring_document(14, *places), recurring_genesis())
 
 
 def test_from_a_trust_document_the_changes_hang_together_too() -> None:
@@ -406,10 +407,19 @@ def test_from_a_trust_document_the_changes_hang_together_too() -> None:
     members = genesis_to_json(recurring().genesis)["validators"]
     trust = reparsed({"format": "headrace-trust-1", "chain_id": recurring().genesis_header.chain_id.hex(),
                       "validators": members})  # fmt: skip
-    assert verify_proof(recurring_document(11, 8), trust).height == 11
-    assert verify_proof(recurring_document(11, 2, 5, 8), trust).height == 11
-    with pytest.raises(ProofError, match=r"changes\[1\]"):
-        verify_proof(recurring_document(11, 2, 8), trust)
+    assert verify_proof(recurring_document(14, 8, 11), trust).height == 14
+    assert verify_proof(recurring_document(14, 2, 5, 8, 11), trust).height == 14
+    with pytest.raises(ProofError, match=r"changes\[1\]: it follows a set from height 11 on, the one .* from 5 on"):
+        verify_proof(recurring_document(14, 2, 11), trust)
+
+
+@pytest.mark.parametrize("from_height", [4, 6])
+def test_a_set_is_in_force_window_plus_one_heights_after_its_block(from_height: int) -> None:
+    document = receipt_document()
+    early = with_row(links()[0], SETS_PREFIX + pack(from_height), row(MEMBERS))
+    document["changes"] = changes_part((early,), 10)
+    with pytest.raises(ProofError, match=rf"changes\[0\]: a set from height {from_height} on, of block 2: not window"):
+        verify_proof(document, genesis())
 
 
 def check_recurring(certificate: Certificate, validators: ValidatorSet) -> None:

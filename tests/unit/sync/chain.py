@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
+import shutil
+import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from bench.sync.chain import ChainMaker, SmallBlocks
@@ -75,12 +79,21 @@ class Served:
 
 def serve(folder: Path, *, blocks: int = BLOCKS) -> Served:
     genesis = make_genesis()
-    maker = ChainMaker(folder, genesis, KEYS)
+    shutil.copytree(_made(blocks), folder, dirs_exist_ok=True)
+    store = open_node_store(folder, genesis)
+    return Served(folder, genesis, store, SyncServer(NodeArchive(store, Pool(PoolLimits()))))
+
+
+@cache
+def _made(blocks: int) -> Path:
+    """The chain's folder, made once for a process: executing it takes a second."""
+    folder = Path(tempfile.mkdtemp(prefix="headrace-chain-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    maker = ChainMaker(folder / "data", make_genesis(), KEYS)
     payments = SmallBlocks(maker, OPERATOR, accounts=ACCOUNTS, payments=2)
     payments.add(blocks - maker.tip.height)
     maker.close()
-    store = open_node_store(folder, genesis)
-    return Served(folder, genesis, store, SyncServer(NodeArchive(store, Pool(PoolLimits()))))
+    return folder / "data"
 
 
 Lie = Callable[[RequestKind, bytes, bytes], bytes]  # kind, request, honest answer -> answer; may raise

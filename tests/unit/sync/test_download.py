@@ -105,7 +105,7 @@ def test_nobody_is_asked_far_ahead_of_what_was_taken() -> None:
                 if run.first > 200:
                     break
 
-    asyncio.run(go())
+    asyncio.run(asyncio.wait_for(go(), 20))
 
 
 def test_answers_that_wait_are_few_however_large_they_are() -> None:
@@ -121,7 +121,7 @@ def test_answers_that_wait_are_few_however_large_they_are() -> None:
                 if run.first > 100:
                     break
 
-    asyncio.run(go())
+    asyncio.run(asyncio.wait_for(go(), 20))
 
 
 def test_a_source_that_turns_up_later_takes_part_and_the_end_may_move() -> None:
@@ -138,7 +138,7 @@ def test_a_source_that_turns_up_later_takes_part_and_the_end_may_move() -> None:
                     fetching.extend(70, {SOURCES[1]: 80})
         return found
 
-    assert asyncio.run(go()) == list(range(1, 71))
+    assert asyncio.run(asyncio.wait_for(go(), 20)) == list(range(1, 71))
 
 
 def test_what_turns_out_wrong_later_is_a_lie_too() -> None:
@@ -153,5 +153,5 @@ def test_what_turns_out_wrong_later_is_a_lie_too() -> None:
                 assert fetching.refused == {run.source}
                 break
 
-    asyncio.run(go())
+    asyncio.run(asyncio.wait_for(go(), 20))
     assert len(world.faults) == 1

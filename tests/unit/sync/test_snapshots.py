@@ -431,7 +431,7 @@ def test_hashes_come_whole_answer_by_answer(joiner: Joiner, monkeypatch: pytest.
 
 def test_a_chain_of_trust_longer_than_a_message_comes_in_parts(joiner: Joiner) -> None:
     links = [make_link(bytes((number,)) * (TRUST_BYTES_WANTED // 4)) for number in range(20)]
-    server = SyncServer(NodeArchive(joiner.served.store, Pool(PoolLimits())), trust=lambda: encode_trust(links))
+    server = SyncServer(NodeArchive(joiner.served.store, Pool(PoolLimits())), trust=lambda: links)
     sizes: list[int] = []
 
     def many(kind: RequestKind, payload: bytes, answer: bytes) -> bytes:
