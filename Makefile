@@ -50,7 +50,8 @@ bench-long: setup ## the same in full, every repeat, and a million transactions:
 	@$(BIN)/headrace bench publish --full --into docs/benchmarks.md
 
 bench-parts: setup ## micro benchmarks of the parts, parallel against serial execution: about ten minutes
-	@$(BIN)/python -m pytest bench/micro --benchmark-enable --benchmark-only -p no:xdist
+	@$(BIN)/python -m pytest bench/micro --benchmark-enable --benchmark-only -p no:xdist \
+		--benchmark-json bench/results/micro.json
 	@$(BIN)/headrace bench execute --workload all --repeats 1 --output bench/results --plot bench/results/execute.png
 
 clean: ## remove the environment and caches

@@ -8,7 +8,7 @@ from typing import Any, Final
 import pytest
 
 # All times of a benchmark with this mark are CPU of this process, all its threads, and not wall time.
-CPU: Final = pytest.mark.benchmark(timer=time.process_time)
+CPU: Final = pytest.mark.benchmark(timer=time.process_time, max_time=0.5)
 
 
 def note_cpu(benchmark: Any, **counts: int) -> None:

@@ -11,6 +11,7 @@ from typing import Final
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from bench.micro.figures import CPU
 from chain.crypto import PrivateKey, Scheme, Verifier, address_of, verify, verify_batch
 from chain.crypto.batches import KERNELS, checker_of
 from chain.crypto.schemes import Item
@@ -54,6 +55,7 @@ def test_verify_batch(benchmark: BenchmarkFixture, scheme: Scheme) -> None:
     per_signature(benchmark, BATCH)
 
 
+@CPU
 @SCHEMES
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("count", [8, 64, 128, 512])

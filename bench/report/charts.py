@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from bench.report import curves, timelines
 from bench.report.look import Chart
-from bench.report.readings import Ablation, Case, ablations, cases_of, counted, middle, settings_of
+from bench.report.readings import Ablation, Case, ablations, cases_of, counted, middle
 from bench.report.sources import Source
 
 
@@ -22,34 +22,41 @@ def charts_of(source: Source) -> list[Chart]:
         curves.latency(name, cases),
         curves.cpu(name, cases),
         timelines.gantt(name, main),
-        timelines.over_time(name, main[0]),
-        timelines.growth(name, main[0]),
     ]
     for case in cases:
+        own = f"{name}_{slug(case.run.name)}" if len(cases) > 1 else name
+        told = len(cases) == 1 or _is_long(case)
         if len(cases) > 1:
-            own = f"{name}_{slug(case.run.name)}"
             found.append(timelines.gantt(own, [case], more=True))
-            found.append(timelines.over_time(own, case, more=True))
-            if sum(middle(counted(case.run)).series.certified) >= timelines.LONG_RUN:
-                found.append(timelines.growth(own, case, more=True))
+        found.append(timelines.over_time(own, case, more=not told))
+        if told:
+            found.append(timelines.growth(own, case))
     return [chart for chart in found if chart is not None]
 
 
-def charts_between(sources: Sequence[Source]) -> list[Chart]:
+def compared(sources: Sequence[Source]) -> list[list[Source]]:
+    """Results that are compared: those of one plan; if no two are, but there are just two, these."""
+    by_name: dict[str, list[Source]] = {}
+    for source in sources:
+        by_name.setdefault(source.result.name, []).append(source)
+    groups = [group for group in by_name.values() if len(group) > 1]
+    return groups or ([list(sources)] if len(sources) == 2 else [])
+
+
+def charts_between(group: Sequence[Source]) -> list[Chart]:
     """Runs that several results have, in one picture."""
-    shared = shared_cases(sources)
+    shared = shared_cases(group)
     if not shared:
         return []
-    found = [curves.saturation("all", shared), curves.latency("all", shared), curves.cpu("all", shared)]
+    name = "compared_" + slug(group[0].result.name)
+    found = [curves.saturation(name, shared), curves.latency(name, shared), curves.cpu(name, shared)]
     return [chart for chart in found if chart is not None]
 
 
-def shared_cases(sources: Sequence[Source]) -> list[Case]:
+def shared_cases(group: Sequence[Source]) -> list[Case]:
     """Those whose names more than one result has, or, if each result has one run, these; named after their result."""
-    every = [cases_of(source, prefix=True) for source in sources]
-    if len(sources) < 2:
-        return []
-    if all(len(cases) == 1 for cases in every) and len({settings_of(cases[0].run)["workload"] for cases in every}) == 1:
+    every = [cases_of(source, prefix=True) for source in group]
+    if all(len(cases) == 1 for cases in every):
         return [case for cases in every for case in cases]
     names = [case.run.name for cases in every for case in cases]
     found = [case for cases in every for case in cases if names.count(case.run.name) > 1]
@@ -66,6 +73,10 @@ def main_cases(cases: Sequence[Case], varied: Sequence[Ablation]) -> list[Case]:
     if not pairs:
         return [cases[0]]
     return max(pairs, key=lambda pair: middle(counted(pair[0].run)).tps / max(1.0, middle(counted(pair[1].run)).tps))
+
+
+def _is_long(case: Case) -> bool:
+    return sum(middle(counted(case.run)).series.certified) >= timelines.LONG_RUN
 
 
 def slug(text: str) -> str:

@@ -60,7 +60,7 @@ def publish(
     into: Annotated[Path | None, typer.Option(help="Also write this document.")] = None,
     plan: Annotated[list[str] | None, typer.Option(help="Only this published plan; may be repeated.")] = None,
     full: Annotated[bool, typer.Option("--full", help="With every run and repeat, and the long plans: hours.")] = False,
-    only_write: Annotated[bool, typer.Option("--only-write", help="Measure nothing, write from what is there.")] = False,
+    only_write: Annotated[bool, typer.Option("--only-write", help="Measure nothing, only write.")] = False,
     dry: Annotated[bool, typer.Option("--dry", help="Only say what would be run, and for how long.")] = False,
 ) -> None:
     """Run the published plans, and write their results, the report, the pictures and the document.

@@ -41,6 +41,8 @@ _COLOR: Final = re.compile(r": (#[0-9a-f]{6})\b")
 _BEFORE: Final = re.compile(r"^.*?(?=<svg)", re.DOTALL)
 _METADATA: Final = re.compile(r"\s*<metadata>.*?</metadata>", re.DOTALL)
 _NAMESPACE: Final = re.compile(r' xmlns(:\w+)?="[^"]*"')
+_SPACE: Final = re.compile(r"\s*\n\s*")
+_GROUP: Final = re.compile(r'<g id="[a-z0-9_]+">')
 _LONG: Final = re.compile(r"(\d\.\d\d)\d+(?=[^\d.])")  # a hundredth of a point is finer than any screen
 _SIZE: Final = re.compile(r' (width|height)="[\d.]+pt"')
 
@@ -73,6 +75,7 @@ def svg_of(chart: Chart) -> str:
     text = _FONT.sub(r"font: \1 var(--font)", text)
     text = _COLOR.sub(lambda found: f": var({THEMED[found[1]]})" if found[1] in THEMED else found[0], text)
     text = _LONG.sub(r"\1", _SIZE.sub("", text, count=2))
+    text = _SPACE.sub(" ", _GROUP.sub("<g>", text)).replace("> <", "><").replace('" />', '"/>')
     return text.replace("<svg", f'<svg role="img" aria-label="{chart.name}"', 1).strip()
 
 

@@ -12,7 +12,7 @@ from bench.cluster.compare import Difference, compare
 from bench.cluster.results import Knee
 from bench.errors import BenchError
 from bench.report import readings
-from bench.report.charts import charts_between, charts_of, slug
+from bench.report.charts import charts_between, charts_of, compared, slug
 from bench.report.look import Chart, svg_of
 from bench.report.readings import UNSAFE, Case, Ratio, cases_of, counted, pairs_of, ratios, values
 from bench.report.sources import Source
@@ -34,8 +34,11 @@ _HEADS_NOTE: Final = (
 def page_of(sources: Sequence[Source]) -> str:
     """The whole page. Raises BenchError: matplotlib is not installed."""
     parts = [_head(sources)]
-    if len(sources) > 1:
-        parts += [_section("compared", "Compared"), *_compared(sources)]
+    groups = compared(sources)
+    if groups:
+        parts.append(_section("compared", "Compared"))
+    for group in groups:
+        parts += _compared(group)
     for source in sources:
         parts += _result(source)
     parts += [_section("how", "How to read this"), _HOW]
@@ -66,7 +69,7 @@ compare CPU, not throughput.</p>"""
 
 
 def _head(sources: Sequence[Source]) -> str:
-    links = [("compared", "Compared")] if len(sources) > 1 else []
+    links = [("compared", "Compared")] if compared(sources) else []
     links += [(f"result-{slug(source.label)}", source.label) for source in sources]
     items = "".join(f'<li><a href="#{name}">{_safe(text)}</a></li>' for name, text in [*links, ("how", "How to read")])
     newest = max(source.result.created for source in sources)
@@ -214,11 +217,11 @@ def _seeds(source: Source) -> list[int]:
 # --- several results ---
 
 
-def _compared(sources: Sequence[Source]) -> list[str]:
+def _compared(group: Sequence[Source]) -> list[str]:
     """Every other result against the first, and the pictures of what they share."""
-    parts = [_figure(chart) for chart in charts_between(sources)]
-    first = sources[0]
-    for other in sources[1:]:
+    parts = [_figure(chart) for chart in charts_between(group)]
+    first = group[0]
+    for other in group[1:]:
         try:
             found = compare(first.result, other.result)
         except BenchError:

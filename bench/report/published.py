@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from bench.cluster import results
 from bench.cluster.command import PLANS, run_to_end
 from bench.cluster.plan import PlanFile, load_plan
 from bench.cluster.results import Result
-from bench.cluster.run import run_cluster
-from bench.report.charts import charts_between, charts_of
+from bench.cluster.run import Say, run_cluster
+from bench.report.charts import charts_between, charts_of, compared
 from bench.report.document import budget_chart, document_of, load_remarks, save_document
 from bench.report.look import Chart, save_png
 from bench.report.page import save_page
 from bench.report.sources import Budgets, Source, load_folder
 from chain.errors import ConfigError, HeadraceError
+
+
+class Measure(Protocol):
+    """What runs a plan: `run_cluster`."""
+
+    def __call__(self, plan: PlanFile, say: Say, *, keep: Callable[[Result], None]) -> Coroutine[Any, Any, Result]: ...
+
 
 SET_UP_S: Final = 12.0  # of a network and its workload, about
 FAILED: Final = ".failed"
@@ -92,7 +99,9 @@ def seconds_of(plan: PlanFile) -> float:
     return total
 
 
-def measure_all(plans: Sequence[PlanFile], folder: Path, say: Callable[[str], None]) -> list[str]:
+def measure_all(
+    plans: Sequence[PlanFile], folder: Path, say: Say, *, measure: Measure = run_cluster
+) -> list[str]:
     """Run them one after the other, each result into a file of its own in the folder; what failed, in words.
 
     A plan that fails leaves the others' results and its own of earlier times as they are; what it has measured is in
@@ -107,7 +116,7 @@ def measure_all(plans: Sequence[PlanFile], folder: Path, say: Callable[[str], No
             results.save(result, partial)
 
         try:
-            finished = run_to_end(run_cluster(plan, say, keep=keep))
+            finished = run_to_end(measure(plan, say, keep=keep))
             results.save(finished, folder / f"{plan.name}.json")
             partial.unlink(missing_ok=True)
         except (HeadraceError, OSError, TimeoutError) as error:
@@ -116,7 +125,7 @@ def measure_all(plans: Sequence[PlanFile], folder: Path, say: Callable[[str], No
     return failures
 
 
-def write_all(folder: Path, document: Path | None, say: Callable[[str], None]) -> None:
+def write_all(folder: Path, document: Path | None, say: Say) -> None:
     """The page, the pictures and the document, from the results in the folder.
 
     Raises:
@@ -134,7 +143,7 @@ def write_all(folder: Path, document: Path | None, say: Callable[[str], None]) -
 
 def draw_all(sources: Sequence[Source], budgets: Sequence[Budgets], folder: Path, *, more: bool = False) -> list[Path]:
     """Each chart as a PNG; those of every single run only with `more`."""
-    charts: list[Chart | None] = [*charts_between(sources)]
+    charts: list[Chart | None] = [chart for group in compared(sources) for chart in charts_between(group)]
     for source in sources:
         charts += [chart for chart in charts_of(source) if more or not chart.more]
     if budgets:

@@ -217,22 +217,27 @@ def ablations(cases: Sequence[Case]) -> list[Ablation]:
         large = {same: sorted(group, key=_rank) for same, group in groups.items() if len(group) > 1}
         if not large:
             continue
-        telling = [at for at in range(len(others)) if len({same[at] for same in large}) > 1]
-        telling = [at for at in telling if others[at] != "in_flight_max" or len(telling) == 1]
+        told = _told_apart(others, list(large))
         known = {entry for group in large.values() for entry, _ in group}
         found.append(
             Ablation(
                 switch=name_of(switch),
                 settings=tuple(sorted(known, key=lambda setting: _order(setting))),
-                groups=tuple(
-                    Group(
-                        given=", ".join(f"{name_of(others[at])} {same[at]}" for at in telling), cases=tuple(group)
-                    )
-                    for same, group in large.items()
-                ),
+                groups=tuple(Group(given=told[same], cases=tuple(group)) for same, group in large.items()),
             )
         )
     return found
+
+
+def _told_apart(keys: Sequence[str], groups: Sequence[tuple[str, ...]]) -> dict[tuple[str, ...], str]:
+    """What sets each group apart from the others, in words; how many were in flight only where nothing else does."""
+    telling = [at for at in range(len(keys)) if len({same[at] for same in groups}) > 1]
+    first = [at for at in telling if keys[at] != "in_flight_max"]
+    for chosen in (first, telling):
+        texts = [", ".join(in_words(keys[at], same[at]) for at in chosen) for same in groups]
+        if len(set(texts)) == len(texts):
+            break
+    return dict(zip(groups, texts, strict=True))
 
 
 def pairs_of(cases: Sequence[Case]) -> list[tuple[str, str, Case, Case]]:
@@ -259,9 +264,20 @@ def name_of(key: str) -> str:
     """A setting's key for people."""
     known = {
         "ablation.pipeline": "pipeline", "ablation.fsync": "fsync", "ablation.signatures": "signatures checked in",
-        "link_delay_ms": "link delay, ms", "parameters.block_transactions_max": "transactions a block, at most",
+        "link_delay_ms": "link delay in ms", "parameters.block_transactions_max": "most transactions of a block",
     }  # fmt: skip
     return known.get(key, key.removeprefix("parameters.").removeprefix("node."))
+
+
+def in_words(key: str, setting: str) -> str:
+    """For instance "20 ms between nodes"."""
+    if key == "link_delay_ms":
+        return f"{setting} ms between nodes"
+    if key == "parameters.block_transactions_max":
+        return "blocks of any size" if setting == ABSENT else f"blocks of {setting}"
+    if key == "in_flight_max":
+        return f"{int(setting):,} in flight"
+    return setting if key in ("workload", "execution") else f"{name_of(key)} {setting}"
 
 
 def _rank(entry: tuple[str, Case]) -> tuple[int, float, str]:

@@ -33,7 +33,7 @@ HEIGHTS_MAX: Final = 20
 LANES_MAX: Final = 12
 THINNEST: Final = 0.0025  # of the axis: a shorter span is drawn this long, so that it can be seen
 LABELLED: Final = 0.026  # of the axis: a span at least this long carries its height
-LONG_RUN: Final = 50_000  # transactions, from which on growth is worth a picture
+LONG_RUN: Final = 100_000  # transactions, from which on a run of several is worth a picture of its own
 
 
 def gantt(name: str, cases: Sequence[Case], *, more: bool = False) -> Chart | None:
@@ -112,7 +112,7 @@ def _by_stage(
                 left, width = begin / 1_000 - zero, (end - begin) / 1_000
                 axes.barh(
                     y + lane, max(width, THINNEST * length), 0.8, left=left, color=colors[stage], ec=PAPER, lw=0.5,
-                    alpha=1 if height % 2 else 0.72, zorder=3,
+                    alpha=1 if height % 2 else 0.8, zorder=3,
                 )  # fmt: skip
                 inside = min(length, left + width) - max(0.0, left)
                 if inside > labelled * length:
@@ -203,7 +203,7 @@ def _slices(axes: Any, point: Point) -> None:
 # --- growth ---
 
 
-def growth(name: str, case: Case, *, more: bool = False) -> Chart | None:
+def growth(name: str, case: Case) -> Chart | None:
     """Memory and disk over certified transactions; None: nobody measured either."""
     point = middle(counted(case.run))
     measured = [entry for entry in point.memory if entry.pss_without_lmdb is not None]
@@ -228,7 +228,7 @@ def growth(name: str, case: Case, *, more: bool = False) -> Chart | None:
             disk.text(0, 0.5, "disk: not measured", color=SOFT, fontsize=9)
 
     return Chart(
-        name=f"{name}_growth", title="Memory and disk over transactions", height=3.6, paint=paint, more=more,
+        name=f"{name}_growth", title="Memory and disk over transactions", height=3.6, paint=paint,
         explained="PSS of all processes of a node without the pages of its databases' files, which the kernel takes "
         "back when it needs memory; in grey what each node's main process has resident.",
     )  # fmt: skip

@@ -16,9 +16,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
+
+from typer.core import TyperCommand
 
 from chain.client.abi import Abi, Fields
 from chain.codec import Value
@@ -30,8 +33,18 @@ from contracts.language.types import Sequence as SequenceOf
 
 FILE_BYTES_MAX: Final = 256 * 1024
 HEX_DIGITS_MAX: Final = 64
+NEGATIVE: Final = re.compile("-[0-9]+")
 
 AddressOf = Callable[[str], Awaitable[bytes]]
+
+
+class TakesNumbers(TyperCommand):
+    """A command with arguments of contract methods: -5 is a number, not an option. `--` before it is not needed."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        ctx.ignore_unknown_options = any(NEGATIVE.fullmatch(word) for word in args)
+        return super().parse_args(ctx, args)
+
 
 
 async def convert_arguments(

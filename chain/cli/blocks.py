@@ -26,6 +26,7 @@ from chain.cli.common import (
 )
 from chain.cli.contracts import parse_hash
 from chain.errors import BadInput
+from chain.types import GENESIS_HEIGHT
 
 if TYPE_CHECKING:
     from chain.node.replay import Replayer
@@ -112,19 +113,25 @@ def execution(
         async with place.client() as client:
             found = await client.rpc("get_executions", from_height=height, limit=last if height is None else 1)
             heights: list[dict[str, Any]] = found["heights"]
+            if height is not None and (not heights or heights[0]["height"] != height):
+                await client.rpc("get_header", height=height)  # says so if there is no such block
+                raise BadInput("not_found", _not_executed(height))
             return heights
 
     found = asyncio.run(run())
     if height is None:
         report({"heights": found}, as_json=as_json, lines=lambda: _execution_table(found))
         return
-    if not found or found[0]["height"] != height:
-        raise BadInput(
-            "not_found",
-            f"the node has not executed block {height} since it started, or keeps it no longer. "
-            f"`headrace block trace {height}` executes it again",
-        )
     report(found[0], as_json=as_json, lines=lambda: _execution_lines(found[0]))
+
+
+def _not_executed(height: int) -> str:
+    if height == GENESIS_HEIGHT:
+        return "block 0 is the genesis: nothing is executed in it"
+    return (
+        f"the node has not executed block {height} since it started, or keeps it no longer. "
+        f"`headrace block trace {height}` executes it again"
+    )
 
 
 @app.command("trace")

@@ -57,7 +57,7 @@ def doctor() -> None:
 
 
 FolderArgument = Annotated[
-    Path | None, typer.Argument(metavar="[NODE_FOLDER]", help="Folder of the node: the one that holds node.toml.")
+    Path | None, typer.Argument(metavar="NODE_FOLDER", help="Folder of the node: the one that holds node.toml.")
 ]
 
 
@@ -92,7 +92,7 @@ def examine(
     if offline and url is not None:
         raise typer.BadParameter("--offline looks at a folder, --url asks a node that runs")
     if sum(given is not None for given in (folder, node, url)) != 1:
-        raise typer.BadParameter("give one of NODE_FOLDER, --node NAME and --url URL")
+        raise typer.BadParameter(_which_node(network))
     try:
         if url is not None:
             found = asyncio.run(examine_url(url, _peers(peer, network, url)))
@@ -176,6 +176,17 @@ def rebuild(
 
 def _folder(folder: Path | None, network: Path | None, node: str | None) -> Path:
     return folder if folder is not None else open_network(network).node(str(node)).folder
+
+
+def _which_node(network: Path | None) -> str:
+    """What to type, with the names of the network if there is one here."""
+    text = "say which node: NODE_FOLDER, --node NAME or --url URL, one of them"
+    try:
+        names = [node.name for node in open_network(network).nodes]
+    except HeadraceError:
+        return text
+    commands = [command_hint(f"doctor --node {name}", network_path(network)) for name in names]
+    return "\n  ".join([f"{text}. Here:", *commands])
 
 
 def _peers(given: list[str] | None, network: Path | None, url: str) -> list[str]:

@@ -12,6 +12,7 @@ import typer
 
 from chain.cli import accounts, blocks, chain_reads, contracts, doctor, members, network
 from chain.cli import sim as simulation
+from chain.cli.arguments import TakesNumbers
 from chain.cli.common import EXIT_FAILED, JsonOption, note, why
 from chain.client import NodesUnreachable
 from chain.errors import HeadraceError
@@ -118,9 +119,9 @@ def _add_plugins() -> None:
 app.add_typer(network.app, name="network")
 app.add_typer(network.node_app, name="node")
 app.add_typer(accounts.app, name="account")
-app.command("deploy")(contracts.deploy)
-app.command("send")(contracts.send)
-app.command("call")(contracts.call)
+app.command("deploy", cls=TakesNumbers)(contracts.deploy)
+app.command("send", cls=TakesNumbers)(contracts.send)
+app.command("call", cls=TakesNumbers)(contracts.call)
 app.command("receipt")(contracts.receipt)
 app.add_typer(contracts.app, name="contract")
 app.add_typer(blocks.app, name="block")

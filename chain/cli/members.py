@@ -73,7 +73,7 @@ WaitOption = Annotated[float, typer.Option("--wait-s", help="Longest wait, in se
 
 @app.command("list")
 def list_members(
-    height: Annotated[int | None, typer.Option(min=0, help="The set in force there. [default: the next one]")] = None,
+    height: Annotated[int | None, typer.Option(min=0, help="The set in force there. [default: for the next block]")] = None,
     network: NetworkOption = None,
     node: NodeOption = None,
     url: UrlOption = None,
@@ -88,7 +88,7 @@ def list_members(
     """
     place = open_place(network, node, url)
     document = asyncio.run(_ask(place, height))
-    report(document, as_json=as_json, lines=lambda: _member_lines(document))
+    report(document, as_json=as_json, lines=lambda: _member_lines(document, height))
 
 
 @app.command("changes")
@@ -455,9 +455,10 @@ def _find(document: Mapping[str, Any], who: str, groups: Sequence[str]) -> str:
 # --- for people ---
 
 
-def _member_lines(document: Mapping[str, Any]) -> list[str]:
+def _member_lines(document: Mapping[str, Any], height: int | None) -> list[str]:
     since = document["from_height"]
-    lines = [f"height {document['height']}: set in force since {'genesis' if not since else f'height {since}'}"]
+    place = f"at height {height}" if height is not None else f"for block {document['height']}, which is next,"
+    lines = [f"{place} the set is in force that came with {'the genesis' if not since else f'height {since}'}"]
     lines += _validator_table(document["validators"])
     lines.append(f"weight {document['total_weight']}, a quorum weighs {document['quorum_weight']}")
     if document["scheduled"] is not None:

@@ -118,15 +118,18 @@ def start(
     if foreground:
         asyncio.run(run_in_foreground(info, processes, names, int(timeout_s * 1_000)))
         return
-    asyncio.run(_start(info, processes, names, int(timeout_s * 1_000)))
+    states = asyncio.run(_start(info, processes, names, int(timeout_s * 1_000)))
     document = {
         "network": str(info.path),
         "nodes": [
-            {"name": item.name, "url": item.rpc_url, "pid": running.pid if running else None}
+            {
+                "name": item.name, "url": item.rpc_url, "pid": running.pid if running else None,
+                "state": states.get(item.name),
+            }
             for item in info.nodes
             for running in (processes.running(item.name),)
         ],
-    }
+    }  # fmt: skip
     count = len(processes.running_names())
     running_text = f"{count} nodes run; stop them" if count != 1 else "1 node runs; stop it"
     text = f"{running_text} with: {command_hint('network stop', info.path)}"
@@ -285,11 +288,18 @@ async def node_statuses(info: NetworkInfo) -> list[dict[str, Any]]:
 
 async def _start(
     info: NetworkInfo, processes: NetworkProcesses, names: Sequence[str] | None, timeout_ms: int
-) -> None:
+) -> dict[str, str]:
+    """The state of each node that was started: "ready", or its role if it is no member."""
     urls = {item.name: item.rpc_url for item in info.nodes}
-    await processes.start_all(
-        names or None, timeout_ms=timeout_ms, progress=lambda name: note(f"  {name:<16} ready  {urls[name]}")
-    )
+    states: dict[str, str] = {}
+
+    def tell(name: str, state: str) -> None:
+        states[name] = state
+        known = "" if state == "ready" else "  (no member: nobody talks to it; see headrace members list)"
+        note(f"  {name:<16} {state}  {urls[name]}{known}")
+
+    await processes.start_all(names or None, timeout_ms=timeout_ms, progress=tell)
+    return states
 
 
 async def run_in_foreground(

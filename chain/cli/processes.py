@@ -138,9 +138,10 @@ class NetworkProcesses:
 
     async def start_all(
         self, names: Iterable[str] | None = None, *, timeout_ms: int = READY_TIMEOUT_MS,
-        progress: Callable[[str], None] | None = None,
+        progress: Callable[[str, str], None] | None = None,
     ) -> None:  # fmt: skip
-        """Start nodes and wait until all are ready; `progress` is told the name of each as it becomes ready.
+        """Start nodes and wait until all are ready; `progress` is told the name of each as it becomes ready, and
+        "ready". One that is no member becomes as ready as it gets when nobody talks to it: told is its role instead.
 
         If one does not get there, those started here are stopped again.
 
@@ -166,7 +167,7 @@ class NetworkProcesses:
 
     async def wait_ready(
         self, names: Iterable[str] | None = None, *, timeout_ms: int = READY_TIMEOUT_MS,
-        progress: Callable[[str], None] | None = None,
+        progress: Callable[[str, str], None] | None = None,
     ) -> None:  # fmt: skip
         """Until every node says it is ready. An answer counts only if the node's own process holds its data folder:
         another process may listen on the port.
@@ -180,16 +181,16 @@ class NetworkProcesses:
             while True:
                 for name in list(waiting):
                     node = self.network.node(name)
-                    answers = await _is_ready(session, node)
+                    state = await _ready_state(session, node)
                     known, holder = self.running(name), data_holder(node.folder)
                     if holder is not None and (known is None or not _is_of(holder, known)):
                         raise _held_by(node, holder)
                     if known is None:
                         raise NodeExited(node, self.exit_code(name), self.log_tail(name))
-                    if answers and holder is not None:
+                    if state and holder is not None:
                         del waiting[name]
                         if progress is not None:
-                            progress(name)
+                            progress(name, state)
                 if not waiting:
                     return
                 if time.monotonic() >= deadline:
@@ -280,18 +281,20 @@ def _node_command(node: NodeInfo) -> list[str]:
     return [sys.executable, "-P", "-m", "chain.cli.main", "node", "run", "--config", str(node.config_path)]
 
 
-async def _is_ready(session: aiohttp.ClientSession, node: NodeInfo) -> bool:
+async def _ready_state(session: aiohttp.ClientSession, node: NodeInfo) -> str:
+    """ "ready"; the role of a node that is no member and will not become ready; empty: not yet."""
     try:
         async with session.get(f"{node.rpc_url}/health/ready") as response:
             if response.status == 200:
-                return True
+                return "ready"
         request = {"jsonrpc": "2.0", "id": 1, "method": "status", "params": {}}
         async with session.post(node.rpc_url, json=request) as response:
             status = (await response.json())["result"]
         alone = status["peers_connected"] == 0 and status["uptime_ms"] >= ALONE_MS
-        return alone and status["consensus"]["role"] in ("stranger", "removed")  # as ready as it gets
+        role = str(status["consensus"]["role"])
+        return role if alone and role in ("stranger", "removed") else ""
     except (aiohttp.ClientError, OSError, TimeoutError, ValueError, KeyError, TypeError):
-        return False
+        return ""
 
 
 @contextlib.contextmanager

@@ -577,16 +577,12 @@ class Node:
         members = self.members
         self.pack.proposer = members.own
         self.admission.follow()
-        log.info(
-            "members_changed", height=self.last_header.height, validators=len(members.validators), role=members.role
-        )  # fmt: skip
+        height, count = self.last_header.height, len(members.validators)
+        log.info("members_changed", height=height, validators=count, role=members.role)
 
     def reload_certificates(self) -> None:
         """Use the TLS files as they are now, and a next validator key if there is one. Connections stay, unless the
-        key that counts is another one now.
-
-        Raises:
-            ConfigError: the files are not this node's; the gateway goes on with those it has.
+        key that counts is another one now. Raises ConfigError: not this node's files; the gateway goes on with its own.
         """
         self._load_next_key()
         self.members.settle_identity()

@@ -53,6 +53,7 @@ class IndexLimits:
     transactions: int = 4_096
     heights: int = 64
     keys: int = 32_768  # state keys written
+    events: int = 65_536
 
 
 INDEX_LIMITS: Final = IndexLimits()
@@ -84,6 +85,7 @@ class Entries:
     heights: int = 0
     locations: dict[bytes, int] = field(default_factory=dict)  # by hash: height and position in one number
     events: dict[bytes, list[int]] = field(default_factory=dict)  # as in the database
+    emitted: int = 0  # events in it
     written: list[tuple[int, list[bytes]]] = field(default_factory=list)  # height, the state keys it wrote
     keys: int = 0  # of `written`
 
@@ -91,6 +93,7 @@ class Entries:
         self.heights += other.heights
         self.locations.update(other.locations)
         self.events.update(other.events)  # no height is in both
+        self.emitted += other.emitted
         self.written += other.written
         self.keys += other.keys
 
@@ -159,6 +162,7 @@ class ChainIndex:
             len(recent.locations) + len(entries.locations) < limits.transactions
             and recent.heights + entries.heights < limits.heights
             and recent.keys + entries.keys < limits.keys
+            and recent.emitted + entries.emitted < limits.events
         ):
             return False
         everything = Entries()
@@ -192,7 +196,7 @@ class ChainIndex:
             first = block.height << _POSITION_BITS
             split = [hashes[at : at + DIGEST_BYTES] for at in range(0, len(hashes), DIGEST_BYTES)]
             entries.locations.update(zip(split, range(first, first + len(split)), strict=True))
-            _add_events(entries.events, block)
+            entries.emitted += _add_events(entries.events, block)
             if self._history and block.writes:
                 keys = [key for key, _ in unpack_writes(block.writes)]
                 entries.written.append((block.height, keys))
@@ -306,18 +310,22 @@ def event_prefix(contract: bytes, name: str) -> bytes:
     return contract + bytes((len(encoded),)) + encoded
 
 
-def _add_events(index: dict[bytes, list[int]], block: Indexed) -> None:
-    """Most receipts differ in the transaction's hash only, so what follows it is looked at once for each text."""
+def _add_events(index: dict[bytes, list[int]], block: Indexed) -> int:
+    """How many there are. Most receipts differ in the transaction's hash only, so what follows it is looked at once for
+    each text."""
     receipts = block.receipts
     tails = {receipt[_RECEIPT_TAIL:]: receipt for receipt in receipts}
     if all(receipt.startswith(_RECEIPT_HEAD) for receipt in receipts) and not any(
         _events_in(block, receipt) for receipt in tails.values()
     ):
-        return
-    at = height_key(block.height)
+        return 0
+    at, count = height_key(block.height), 0
     for position, receipt in enumerate(receipts):
-        for number, event in enumerate(_events_in(block, receipt)):
+        events = _events_in(block, receipt)
+        count += len(events)
+        for number, event in enumerate(events):
             index.setdefault(event_prefix(event.contract, event.name) + at, []).extend((position, number))
+    return count
 
 
 def _events_in(block: Indexed, receipt: bytes) -> tuple[Event, ...]:

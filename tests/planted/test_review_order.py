@@ -12,7 +12,7 @@ from chain.sim.whole.loop import Process
 from chain.sim.whole.plan import quiet_plan
 from chain.sim.whole.world import World
 from chain.store.layout import height_key, unpack_parts
-from chain.types import Digest, Height
+from chain.types import Digest
 
 BLACKOUTS = 4
 DARK_US = 20_000
@@ -38,12 +38,12 @@ class Witness:
             if node.ordered.height_of(proposal.hashes[:32]) == proposal.height:
                 self.told.setdefault(proposal.height, set()).add(digest)
                 self._said += 1
-                self._strike = self._said % self._every == 0 and self.blackouts < BLACKOUTS
+                self._strike = (self._strike or self._said % self._every == 0) and self.blackouts < BLACKOUTS
 
         monkeypatch.setattr(Node, "execute", noted)
 
     def _step(self, process: Process) -> None:
-        if not self._strike:
+        if not self._strike or not all(member.running for member in self._world.members):
             self._after_step(process)
             return
         self._strike = False
@@ -63,7 +63,7 @@ class Witness:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("nodes", "every"), [(4, 1), (4, 2), (4, 3), (4, 7), (4, 10), (7, 5)])
+@pytest.mark.parametrize(("nodes", "every"), [(4, 1), (4, 3), (7, 5)])
 def test_what_was_called_ordered_is_what_is_stored_there_after_the_power_failed_everywhere(
     nodes: int, every: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

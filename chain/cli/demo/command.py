@@ -98,7 +98,7 @@ class _Demo:
         self.processes = NetworkProcesses(self.network)
         self._say("2", "four node processes, each with its executors and databases, mutual TLS between them")
         try:
-            await self.processes.start_all(progress=lambda name: self._say("", f"{name} is ready"))
+            await self.processes.start_all(progress=lambda name, state: self._say("", f"{name} is {state}"))
             result = await self._show_it()
         finally:
             self._say("7", "stopping everything")

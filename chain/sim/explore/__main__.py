@@ -44,7 +44,6 @@ PLANS: Final[dict[str, Bounds]] = {
     "leads view 0, 1 height, 2 views, 1 restart of each": Bounds(manner=Manner.LEADS_FIRST, heights=1, restarts=1),
     "silent, 2 heights, 2 views, 1 message lost by each": Bounds(manner=Manner.SILENT, losses=1),
     "leads view 1, 2 heights, 2 views": Bounds(manner=Manner.LEADS_NEXT),
-    "silent, 2 heights, 2 views, 1 restart of each": Bounds(manner=Manner.SILENT, restarts=1),
     "leads view 0, 2 heights, 2 views": Bounds(manner=Manner.LEADS_FIRST),
 }
 

@@ -16,12 +16,14 @@ from chain.cli.checkup import Asked, check_running
 from chain.cli.common import why
 from chain.cli.examination import Examination
 from chain.cli.main import app, main
-from chain.cli.members import _change_lines, _holds_from
+from chain.cli.members import _change_lines, _holds_from, _member_lines
 from chain.cli.processes import NetworkProcesses
+from chain.cli.sim import _in_words, _show
 from chain.client import NodesUnreachable
 from chain.config import load_node_config
 from chain.node.consortium import NetworkInfo, create_network, load_account
 from chain.rpc import RpcServer
+from chain.sim.batch import Tally
 from tests.unit.rpc.fake_node import ECHO, ECHO_NAME, FakeNode
 
 COMMANDS = [
@@ -176,7 +178,46 @@ def test_how_blocks_were_executed(capsys: pytest.CaptureFixture[str]) -> None:
     assert first.split()[2:] == ["parallel", "planned", "3", "2", "1", "2", "1", "1.5", "0.7"]
     assert main(["block", "execution", "1"]) == 0
     assert "3, of 2, 1, 1 transactions" in capsys.readouterr().out
-    assert "has not executed block 999999" in _fails(capsys, "block", "execution", "999999")
+    assert "no block 999999 is certified here" in _fails(capsys, "block", "execution", "999999")
+    assert "block 0 is the genesis" in _fails(capsys, "block", "execution", "0")
+
+
+def test_a_negative_number_is_an_argument_and_no_option(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (("-5",), ("--", "-5"), ("-5", "--json"), ("--json", "-12")):
+        assert "1 arguments given, say() takes 0" in _fails(capsys, "send", ECHO_NAME, "say", *words)
+    assert "No such option" in _fails(capsys, "send", ECHO_NAME, "say", "-x", code=2)
+    assert "No such option" in _fails(capsys, "call", ECHO_NAME, "say", "--no-such", code=2)
+
+
+def test_the_summary_of_simulations_is_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    tally = Tally()
+    _show(tally, interrupted=False, as_json=False)
+    assert "by  none" in capsys.readouterr().out
+    assert _in_words({"core": {"runs": 3, "failed": 0}, "whole": {"runs": 1, "failed": 1}}) == (
+        "core: 3 runs, 0 failed; whole: 1 runs, 1 failed"
+    )
+    assert _in_words({"crash": 2, "heal": 3}) == "crash 2, heal 3"
+    assert (_in_words(True), _in_words(1.5)) == ("yes", "1.5")
+
+
+def test_members_are_listed_for_a_block_that_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    document = {
+        "height": 8, "from_height": 0, "validators": [], "total_weight": 4, "quorum_weight": 3, "scheduled": None,
+        "observers": [], "changes": [],
+    }  # fmt: skip
+    assert _member_lines(document, None)[0] == (
+        "for block 8, which is next, the set is in force that came with the genesis"
+    )
+    assert _member_lines({**document, "from_height": 5}, 8)[0] == (
+        "at height 8 the set is in force that came with height 5"
+    )
+
+
+def test_doctor_asks_which_node(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    text = _fails(capsys, "doctor", code=2)
+    assert "say which node" in text and "doctor --node regulator" in text
+    monkeypatch.setenv("HEADRACE_NETWORK", "/nowhere")
+    assert "say which node" in _fails(capsys, "doctor", code=2)
 
 
 def test_a_block_is_shown_with_and_without_the_word(capsys: pytest.CaptureFixture[str]) -> None:

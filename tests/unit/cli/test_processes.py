@@ -75,9 +75,9 @@ async def _running(processes: NetworkProcesses) -> AsyncIterator[NetworkProcesse
 def test_start_stop_and_a_second_start_is_refused(network: NetworkInfo) -> None:
     async def scenario() -> None:
         async with _running(_processes(network)) as processes:
-            told: list[str] = []
-            await processes.start_all(progress=told.append)
-            assert sorted(told) == sorted(node.name for node in network.nodes)
+            told: list[tuple[str, str]] = []
+            await processes.start_all(progress=lambda name, state: told.append((name, state)))
+            assert sorted(told) == sorted((node.name, "ready") for node in network.nodes)
             elsewhere = _processes(network)  # another command, later
             assert elsewhere.running_names() == [node.name for node in network.nodes]
             with pytest.raises(ProcessError, match="running already: regulator, harbour-bank"):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from chain.crypto import Verifier, ed25519_lanes, secp256k1
+from chain.crypto import Verifier, ed25519_lanes, secp256k1, secp256k1_lanes
 from chain.crypto.batches import _TRIALS, LANES_MIN, LIBRARIES, Many, _agrees, _with_lanes, checker_of
 from chain.crypto.ed25519 import verify
 from chain.crypto.schemes import Item, PrivateKey, Scheme, verify_batch
@@ -36,6 +36,9 @@ def items_of(cases: Sequence[Case]) -> list[Item]:
 
 def test_lanes_are_used_where_the_processor_has_them() -> None:
     assert CHECKER.name == ("lanes" if ed25519_lanes.is_supported() else "libraries")
+    if ed25519_lanes.is_supported():  # for both schemes: a kernel that fails its trial gives way silently
+        assert _agrees(Scheme.ED25519, ed25519_lanes.verify_many)
+        assert _agrees(Scheme.SECP256K1, secp256k1_lanes.verify_many)
     assert checker_of("never") is LIBRARIES
     with pytest.raises(ConfigError, match=r"crypto\.kernel is 'fast', must be one of auto, never"):
         checker_of("fast")

@@ -357,7 +357,7 @@ def recurring() -> ChangingChain:
     return chain
 
 
-def recurring_document(height: int, *places: int) -> Json:
+def recurring_document(height: int, *changed: int) -> Json:
     """A receipt of that height, with the changes at these heights only."""
     chain = recurring()
     made = chain.made[height - 1]
@@ -367,7 +367,7 @@ def recurring_document(height: int, *places: int) -> Json:
         validators=ValidatorSet(chain.member(n) for n in who), hashes=made.block.hashes,
         receipts=made.block.receipts, position=1,
     )  # fmt: skip
-    return reparsed(proof | {"changes": changes_part([chain.link(at) for at in places], height)})
+    return reparsed(proof | {"changes": changes_part([chain.link(at) for at in changed], height)})
 
 
 def recurring_genesis() -> Json:
@@ -378,12 +378,12 @@ def test_a_set_that_comes_again_is_proved_in_its_place() -> None:
     schedule = schedule_of_links(recurring().genesis, [recurring().link(at) for at in (2, 5, 8, 11)], check_recurring)
     assert [height for height, _ in schedule.epochs] == [0, 5, 8, 11, 14]
     assert schedule.at(4).digest == schedule.at(8).digest != schedule.at(7).digest == schedule.at(11).digest
-    for height, places in ((4, ()), (7, (2,)), (8, (2, 5)), (11, (2, 5, 8)), (14, (2, 5, 8, 11))):
-        assert verify_proof(recurring_document(height, *places), recurring_genesis()).height == height
+    for height, changes in ((4, ()), (7, (2,)), (8, (2, 5)), (11, (2, 5, 8)), (14, (2, 5, 8, 11))):
+        assert verify_proof(recurring_document(height, *changes), recurring_genesis()).height == height
 
 
 @pytest.mark.parametrize(
-    ("places", "reason"),
+    ("shown", "reason"),
     [
         ((8,), "its set is in force from 8 on, not 0"),  # what lies between the first and the second time is left out
         ((2, 8), "names another set than the one in force"),
@@ -395,11 +395,11 @@ def test_a_set_that_comes_again_is_proved_in_its_place() -> None:
         ((2, 2, 5, 8), "while the one from 5 on is not in force"),
     ],
 )
-def test_a_change_of_the_first_time_is_none_of_the_second(places: tuple[int, ...], reason: str) -> None:
+def test_a_change_of_the_first_time_is_none_of_the_second(shown: tuple[int, ...], reason: str) -> None:
     with pytest.raises(BadInput, match=reason):
-        schedule_of_links(recurring().genesis, [recurring().link(at) for at in places], check_recurring)
+        schedule_of_links(recurring().genesis, [recurring().link(at) for at in shown], check_recurring)
     with pytest.raises(ProofError, match=r"changes\[\d\]"):
-        verify_proof(recurring_document(14, *places), recurring_genesis())
+        verify_proof(recurring_document(14, *shown), recurring_genesis())
 
 
 def test_from_a_trust_document_the_changes_hang_together_too() -> None:

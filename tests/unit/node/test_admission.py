@@ -161,6 +161,53 @@ def test_a_missing_certificate_at_the_boundary_stops_neither_the_node_nor_its_ne
     asyncio.run(scene())
 
 
+def test_a_key_of_a_set_in_force_makes_the_process_open_the_node_anew(world: World) -> None:
+    async def scene() -> None:
+        node = Node(config=world.config, genesis=world.genesis, key=world.key(0), store=world.store, records=[])
+        assert not node.replica.is_following
+        node.reload_certificates()
+        assert not node.joined.done()
+        await node.stop()
+
+    asyncio.run(scene())
+
+
+def test_a_node_that_nobody_knows_by_one_key_shows_the_other_until_its_blocks_say_which_counts(world: World) -> None:
+    async def scene() -> None:
+        old = world.key(0)
+        new = prepare_rotation(world.network, world.config.node.name)
+        members = world.members(old, new)
+        admission, gateway = admit(members)
+        assert gateway.own == old.validator_id
+        admission._show_other()
+        assert gateway.own == new.validator_id
+        admission._show_other()
+        assert gateway.own == old.validator_id
+        gateway.reached = (world.key(1).validator_id,)
+        admission._show_other()
+        assert gateway.own == old.validator_id  # somebody talks to it
+        gateway.reached = ()
+        admission._show_other()
+        gateway.reached = (world.key(1).validator_id,)
+        assert gateway.own == new.validator_id and members.own == old.validator_id
+        admission.follow()  # a change of others, on the way to its own: it stays in reach
+        assert gateway.own == new.validator_id
+        rotate(world, members, slot=0, key=new)
+        admission.follow()
+        assert gateway.own == members.own == new.validator_id
+        admission.stop()
+        gateway.reached = ()
+        admission._show_other()
+        assert gateway.own == new.validator_id  # nothing is done any more
+        alone = world.members(old)
+        lonely, shown = admit(alone)
+        lonely._show_other()
+        assert shown.own == alone.own == old.validator_id
+        lonely.stop()
+
+    asyncio.run(scene())
+
+
 def test_a_next_key_that_comes_after_the_scheduling_block_is_loaded_on_sighup(world: World) -> None:
     async def scene() -> None:
         node = Node(config=world.config, genesis=world.genesis, key=world.key(0), store=world.store, records=[])
