@@ -35,12 +35,15 @@ def charts_of(source: Source) -> list[Chart]:
 
 
 def compared(sources: Sequence[Source]) -> list[list[Source]]:
-    """Results that are compared: those of one plan; if no two are, but there are just two, these."""
+    """Results that are compared: those of one plan; if there are just two, of two plans, these if they share a run."""
     by_name: dict[str, list[Source]] = {}
     for source in sources:
         by_name.setdefault(source.result.name, []).append(source)
     groups = [group for group in by_name.values() if len(group) > 1]
-    return groups or ([list(sources)] if len(sources) == 2 else [])
+    if groups or len(sources) != 2:
+        return groups
+    first, second = ({run.name for run in source.result.runs} for source in sources)
+    return [list(sources)] if first & second else []
 
 
 def charts_between(group: Sequence[Source]) -> list[Chart]:

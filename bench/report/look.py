@@ -42,7 +42,8 @@ _BEFORE: Final = re.compile(r"^.*?(?=<svg)", re.DOTALL)
 _METADATA: Final = re.compile(r"\s*<metadata>.*?</metadata>", re.DOTALL)
 _NAMESPACE: Final = re.compile(r' xmlns(:\w+)?="[^"]*"')
 _SPACE: Final = re.compile(r"\s*\n\s*")
-_GROUP: Final = re.compile(r'<g id="[a-z0-9_]+">')
+_ID: Final = re.compile(r' id="([^"]+)"')
+_REFERENCE: Final = re.compile(r'(?:href="#|url\(#)([^")]+)')
 _LONG: Final = re.compile(r"(\d\.\d\d)\d+(?=[^\d.])")  # a hundredth of a point is finer than any screen
 _SIZE: Final = re.compile(r' (width|height)="[\d.]+pt"')
 
@@ -75,7 +76,9 @@ def svg_of(chart: Chart) -> str:
     text = _FONT.sub(r"font: \1 var(--font)", text)
     text = _COLOR.sub(lambda found: f": var({THEMED[found[1]]})" if found[1] in THEMED else found[0], text)
     text = _LONG.sub(r"\1", _SIZE.sub("", text, count=2))
-    text = _SPACE.sub(" ", _GROUP.sub("<g>", text)).replace("> <", "><").replace('" />', '"/>')
+    used = set(_REFERENCE.findall(text))
+    text = _ID.sub(lambda found: found[0] if found[1] in used else "", text)
+    text = _SPACE.sub(" ", text).replace("> <", "><").replace('" />', '"/>')
     return text.replace("<svg", f'<svg role="img" aria-label="{chart.name}"', 1).strip()
 
 

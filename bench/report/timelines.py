@@ -219,6 +219,7 @@ def growth(name: str, case: Case) -> Chart | None:
             disk.plot(edges, sizes, color=ORANGE, marker="s", ms=5, lw=1.8)
             disk.set_ylim(0, max(sizes) * 1.2 or 1)
             disk.set_xlim(0, max(edges) * 1.05 or 1)
+            disk.locator_params(axis="x", nbins=5)
             frame(disk, f"Disk of a mean node: {point.disk.bytes_per_tx:,.0f} bytes a transaction", y="MB",
                   x="certified transactions since the start of the load")  # fmt: skip
             thousands(disk.yaxis)
@@ -259,6 +260,7 @@ def _memory(axes: Any, point: Point) -> None:
             highest = max(highest, *(y for _, y in known))
     axes.set_ylim(0, highest * 1.15)
     axes.set_xlim(left=0)
+    axes.locator_params(axis="x", nbins=5)
     frame(axes, "Memory of a node", y="MB", x="certified transactions since the start of the load")
     thousands(axes.xaxis)
     thousands(axes.yaxis)

@@ -73,7 +73,7 @@ WaitOption = Annotated[float, typer.Option("--wait-s", help="Longest wait, in se
 
 @app.command("list")
 def list_members(
-    height: Annotated[int | None, typer.Option(min=0, help="The set in force there. [default: for the next block]")] = None,
+    height: Annotated[int | None, typer.Option(min=0, help="The set in force there. [default: next block]")] = None,
     network: NetworkOption = None,
     node: NodeOption = None,
     url: UrlOption = None,

@@ -126,6 +126,7 @@ def _trial_secp256k1() -> list[tuple[bytes, bytes, bytes]]:
         opposite = -int.from_bytes(signature[:32], "big") * number % secp256k1.GROUP_ORDER
         trial.append((key.public_key, opposite.to_bytes(32, "big"), signature))  # the sum is the point at infinity
         low = number.to_bytes(32, "big")
+        trial.append((b"\x02" + low, bytes(32), low + low))  # the sum is the key itself: sound if that is a point
         for high in (0, 2):  # x is number, or n + number
             try:
                 found = coincurve.PublicKey.from_signature_and_message(low + low + bytes((high,)), digest, None)

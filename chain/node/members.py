@@ -271,10 +271,6 @@ class NodeMembers:
             raise BadInput("pruned", "this node lacks blocks that changed the validator set; ask another node")
         return proof | {"changes": changes} if changes else proof
 
-    def trust_bytes(self) -> bytes:
-        """For a node that joins: `schedule_of_trust` checks it."""
-        return encode_trust(self._links)
-
     def _complete_links(self) -> None:
         """Make the links that are missing from the stored blocks, and keep them all in a file."""
         known = self.schedule.epochs[1:]

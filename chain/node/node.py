@@ -594,6 +594,6 @@ class Node:
             self.open_anew(self.last_header.height)
 
     def open_anew(self, height: int) -> None:
-        """Have the process make another node of this folder: a restart from the stored block, with the whole journal."""
+        """Have the process make another node of this folder: a restart from what is stored, with the whole journal."""
         if not self.joined.done():
             self.joined.set_result(height)

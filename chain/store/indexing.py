@@ -38,6 +38,7 @@ HISTORY: Final = b"history"
 _INDEXED_KEY: Final = b"indexed"
 _POSITION_BITS: Final = 24
 _POSITION_MASK: Final = (1 << _POSITION_BITS) - 1
+_FIRST_SPAN: Final = 1_024  # heights that are searched first for a key
 _RECEIPT_HEAD: Final = b"\x96\xc4\x20"  # six fields, the first one of 32 bytes
 _RECEIPT_TAIL: Final = len(_RECEIPT_HEAD) + DIGEST_BYTES
 _receipt = msgspec.msgpack.Decoder(Receipt).decode
@@ -239,14 +240,18 @@ class ChainIndex:
     def write_heights(self, key: bytes, first: int, last: int) -> Iterator[int]:
         """Every height in `first`..`last` that wrote (or deleted) a state key, descending. Each one costs a look at its
         block."""
-        recent = self._recent.written
-        with self._env.view() as txn:
-            stored = self._history_runs.values(txn, key_digest(key), max(first, 0), last)
-        heights = {height for height, keys in list(recent) if first <= height <= last and key in keys}
-        for height in sorted(heights.union(stored), reverse=True):
-            writes = self._blocks.writes(height)
-            if writes and any(written == key for written, _ in unpack_writes(writes)):
-                yield height
+        recent, first = self._recent.written, max(first, 0)
+        span = _FIRST_SPAN
+        while last >= first:  # in steps, because a key may stand in every block and only the last one be wanted
+            lowest = max(first, last - span + 1)
+            with self._env.view() as txn:
+                stored = self._history_runs.values(txn, key_digest(key), lowest, last)
+            heights = {height for height, keys in list(recent) if lowest <= height <= last and key in keys}
+            for height in sorted(heights.union(stored), reverse=True):
+                writes = self._blocks.writes(height)
+                if writes and any(written == key for written, _ in unpack_writes(writes)):
+                    yield height
+            last, span = lowest - 1, 8 * span
 
     # --- events ---
 

@@ -134,8 +134,8 @@ def possession_digest(*, chain_id: bytes, public_key: bytes, replaces: bytes = b
 def rotation_pause(validators: int, window: int) -> int:
     """For so many heights a key that came by rotation stays before the next one.
 
-    A rotation takes the pending place for window + 1 heights. If all validators but the one who waits rotate as often as
-    they may, the place is free for half of the time, at a stretch.
+    A rotation takes the pending place for window + 1 heights. If all validators rotate as often as they may, the place
+    is free for half of the time, at a stretch.
     """
     return max(ROTATION_PAUSE_MIN, 2 * validators * (window + 1))
 

@@ -134,7 +134,7 @@ def pack_set(before: int, members: Iterable[Member]) -> bytes:
 
 def members_of(raw: bytes) -> tuple[Member, ...]:
     """The members in a row of the sets."""
-    return unpack_trusted(raw)[1]  # type: ignore[no-any-return]
+    return unpack_trusted(raw)[1]  # type: ignore[index,return-value]
 
 
 def members_of_genesis(genesis: HasValidators) -> tuple[Member, ...]:

@@ -51,8 +51,9 @@ async def rotate(info: NetworkInfo, name: str, aside: Path | None = None) -> Val
     folder = info.node(name).folder
     old = load_validator_key(folder / "validator.key")
     new = prepare_rotation(info, name)
-    for file in NEXT if aside is not None else ():
-        shutil.move(folder / file, aside / file)
+    if aside is not None:
+        for file in NEXT:
+            shutil.move(folder / file, aside / file)
     digest = possession_digest(chain_id=info.chain_id, public_key=new.public_key, replaces=old.validator_id)
     await call(info, old, "rotate_key", new.public_key, new.sign(digest))
     return new

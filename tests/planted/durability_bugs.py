@@ -88,7 +88,7 @@ DURABILITY: Final = (
     ),
     Bug(
         "the order is not in the journal",
-        "the commit certificate is durable before execution",
+        "the commit certificate is in the journal before the checkpoint vote",
         ORDERING,
         "            out.append(Persist(record=CertificateRecord(certificate=slot.ordered)))\n",
         "",

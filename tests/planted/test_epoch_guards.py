@@ -12,7 +12,17 @@ from chain.model.validators import ValidatorSchedule, ValidatorSet
 from chain.types import Height, Instant, ValidatorId
 from consensus import Replica, Succession
 from consensus.catch_up import FETCH_BLOCKS_MAX
-from consensus.effects import Broadcast, Effect, Execute, FetchBlocks, Send, SetTimer, Store, VoteRecord
+from consensus.effects import (
+    Broadcast,
+    CertificateRecord,
+    Effect,
+    Execute,
+    FetchBlocks,
+    Send,
+    SetTimer,
+    Store,
+    VoteRecord,
+)
 from consensus.epoch import Epoch
 from consensus.events import (
     BlockFetched,
@@ -20,14 +30,14 @@ from consensus.events import (
     MessageReceived,
     PeerConnected,
     PeerStatus,
+    ProposalObtained,
     Started,
     Stored,
     Timer,
-    ProposalObtained,
     TransactionsWaiting,
 )
 from consensus.follower import Follower
-from consensus.messages import Checkpoint, Commit, Message, MessageType, PrePrepare, Prepare, Status, Verified
+from consensus.messages import Checkpoint, Commit, Message, MessageType, Prepare, PrePrepare, Status, Verified
 from consensus.slot import Phase
 from tests.unit.consensus.epochs import FIRST, REALM, SEVEN, WINDOW, Heir, set_of
 from tests.unit.consensus.members import CONFIG, START, execute, of, said
@@ -122,7 +132,7 @@ def test_what_the_set_before_has_certified_above_its_end_is_not_taken_up_in_the_
         assert inner._safety.said_prepare(view=core.view, height=Height(4)) == slot.accepted != proposal_digest(other)
 
 
-def lost(number: int, after: ValidatorSet) -> Heir:
+def lost(number: int, after: ValidatorSet, *, finished: int = WINDOW + 1) -> Heir:
     """The next life, with the journal only, of a node that has begun the epoch after height 3 with a proposal."""
     heir = Heir(number)
     heir.step(TransactionsWaiting(overdue=False))
@@ -130,7 +140,9 @@ def lost(number: int, after: ValidatorSet) -> Heir:
     for height in range(2, WINDOW + 2):
         heir.finish(height)
     heir.store()
-    heir.propose(4, "new")
+    for height in range(WINDOW + 2, finished + 1):
+        heir.finish(height)
+    heir.propose(finished + 1, "new")
     assert (heir.core.epoch_base, heir.core.validators) == (3, after)
     return Heir(number, journal=heir.journal)
 
@@ -148,6 +160,18 @@ def test_where_blocks_were_lost_nothing_follows_from_votes_above_what_is_certain
     again.step(ProposalObtained(digest=digest, proposal=other))
     assert again.journal[before:] == []
     assert again.core.phase(Height(4)) is not Phase.ORDERED
+
+
+def test_where_blocks_were_lost_the_certificate_of_a_block_of_the_next_epoch_makes_nothing_certain() -> None:
+    """It has a quorum of the old set too, and stands in the journal because something was said after it."""
+    again = lost(2, set_of(0, 1, 2, 3, 4), finished=5)
+    certified = {
+        record.certificate.height
+        for record in again.journal
+        if isinstance(record, CertificateRecord) and record.certificate.kind == MessageType.CHECKPOINT
+    }
+    assert max(certified) == 5
+    assert again.core.epoch.end == WINDOW
 
 
 def test_where_blocks_were_lost_no_leader_of_the_old_epoch_repeats_what_the_next_ones_has_proposed() -> None:

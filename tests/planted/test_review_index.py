@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import tracemalloc
 from contextlib import closing
 from pathlib import Path
 
@@ -12,7 +13,12 @@ import pytest
 
 from chain.codec import encode
 from chain.model.block import Event, Receipt
+from chain.model.merkle import pack_writes
 from chain.store import BlockStore, IndexLimits, StoredBlock, find_events
+from chain.store.environment import META, open_environment
+from chain.store.indexing import EVENTS, HISTORY, TRANSACTIONS, ChainIndex, key_digest
+from chain.store.layout import height_key
+from chain.store.runs import Runs
 from tests.unit.store.factory import CONTRACT, ChainFactory, key_of
 
 MAP = 64 * 1024 * 1024
@@ -83,3 +89,46 @@ def test_who_reads_while_the_index_grows_and_goes_to_disk_misses_nothing(tmp_pat
                 reader.join()
         assert missed == []
         assert blocks.indexed_height == HEIGHTS // heights * heights
+
+
+class OneKey:
+    """Blocks of which each wrote the same key."""
+
+    def __init__(self, key: bytes) -> None:
+        self.asked: list[int] = []
+        self._writes = pack_writes([(key, b"\x01")])
+
+    def hashes(self, height: int) -> bytes | None:
+        return b""
+
+    def receipts(self, height: int) -> list[bytes] | None:
+        return []
+
+    def writes(self, height: int) -> bytes | None:
+        self.asked.append(height)
+        return self._writes
+
+
+def test_the_last_write_of_a_key_that_every_block_writes_does_not_take_memory_for_all_of_them(tmp_path: Path) -> None:
+    key, last = key_of(1), 200_000
+    blocks = OneKey(key)
+    environment = open_environment(
+        tmp_path / "blocks", kind="blocks", databases=(EVENTS, HISTORY, TRANSACTIONS), map_bytes=MAP
+    )
+    with closing(environment):
+        with environment.write() as txn:
+            txn.put(b"indexed", height_key(last), db=environment.database(META))
+            Runs(environment, HISTORY).add(txn, [key_digest(key)] * last, range(1, last + 1), height=last)
+        index = ChainIndex(environment, blocks, history=True, limits=IndexLimits(), base=1, tip=last)
+        for at in (last, last - 7, 1):
+            assert next(index.write_heights(key, 1, at)) == at
+        tracemalloc.start()
+        try:
+            assert next(index.write_heights(key, 1, last)) == last
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert peak < 2 * 1024 * 1024
+        assert len(blocks.asked) == 4
+        assert list(index.write_heights(key, 7, 12_345)) == list(range(12_345, 6, -1))
+        assert list(index.write_heights(key, 9, 8)) == []

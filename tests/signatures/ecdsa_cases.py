@@ -193,6 +193,9 @@ class EcdsaCases:
 
     def _no_point(self) -> Case:
         _, _, digest, signature = self._sound()
+        if self._draw.random() < 0.5:  # the sum is the key itself, so only that this is no point can refuse it
+            x = self._draw.choice([x for x in self._off_curve if x])
+            return Case("no point", bytes((self._draw.choice((2, 3)),)) + encode(x), bytes(32), pair(x, x))
         x = self._draw.choice((*self._off_curve, *range(FIELD_PRIME, FIELD_PRIME + 40), 2**256 - 1))
         return Case("no point", bytes((self._draw.choice((2, 3)),)) + encode(x), digest, signature)
 

@@ -27,9 +27,9 @@ def spans(count: int = 4) -> list[HeightSpan]:
     ]  # fmt: skip
 
 
-def load(tps: float = 100.0, *, p99: float = 4.0, cpu: float = 150.0, **changed: Any) -> Point:
+def load(tps: float = 100.0, *, p99: float = 4.0, cpu: float | None = 150.0, **changed: Any) -> Point:
     """One load, with everything that a picture is made of."""
-    works = {"verify": cpu * 0.3, "store": cpu * 0.2, "rest": cpu * 0.4}
+    works = {"verify": 0.3, "store": 0.2, "rest": 0.4}
     figures = {
         "tps": tps,
         "offered_tps": tps,
@@ -37,7 +37,12 @@ def load(tps: float = 100.0, *, p99: float = 4.0, cpu: float = 150.0, **changed:
         "failed_by_reason": {},
         "latency_ms": Latency(p50=p99 / 2, p90=p99, p95=p99, p99=p99, p999=p99 * 2, max=p99 * 3, mean=p99 / 2),
         "cdf": [(p99 / 4, 0.01), (p99 / 2, 0.5), (p99, 0.99), (p99 * 3, 1.0)],
-        "cpu": Cpu(us_per_tx_per_node=cpu, by_work_us=works, busy_share={}, cores_per_node=0.3),
+        "cpu": None
+        if cpu is None
+        else Cpu(
+            us_per_tx_per_node=cpu, by_work_us={work: cpu * share for work, share in works.items()}, busy_share={},
+            cores_per_node=0.3,
+        ),
         "spans": spans(),
         "series": Series(accepted=[100, 100, 100, 100], certified=[90, 100, 110, 100]),
         **changed,
@@ -70,7 +75,7 @@ def ablation() -> Result:
     for delay in (0, 20):
         for setting, tps in (("on", 900.0), ("off", 300.0)):
             repeats = [load(tps + at, cpu=90_000 / tps, closed_loop=True, repeat=at) for at in range(3)]
-            settings = {"ablation": {"pipeline": "off"}} if setting == "off" else {}
+            settings: dict[str, Any] = {"ablation": {"pipeline": "off"}} if setting == "off" else {}
             runs.append(
                 run(f"{setting}_{delay}_blocks_of_100", repeats, link_delay_ms=delay, in_flight_max=800,
                     parameters={"block_transactions_max": 100}, **settings)

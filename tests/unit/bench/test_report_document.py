@@ -33,7 +33,8 @@ def reading(key: str, folder: Path, *made: Result) -> tuple[float | None, str]:
 
 def test_a_rate_counts_that_every_repeat_kept_up_with_for_a_minute(tmp_path: Path) -> None:
     found = lasting(published(tmp_path, sustained(), sweep()), nodes=4)
-    assert [(entry.source.result.name, entry.tps) for entry in found] == [("send_payment", 160.0), ("sustained", 2_500.0)]
+    assert [entry.tps for entry in found] == [160.0, 2_500.0]
+    assert [entry.source.result.name for entry in found] == ["send_payment", "sustained"]
     assert reading("certified_tps", tmp_path, sustained(), sweep()) == (2_500.0, "first")
     assert reading("certified_tps", tmp_path, sustained(tps=2_400.0)) == (2_400.0, "short")
     assert reading("certified_tps", tmp_path, result("other", run("a", [load(9_000.0, seconds=60.0)]))) == (
@@ -62,7 +63,7 @@ def test_a_run_that_is_not_the_ordinary_one_counts_for_nothing(settings: dict[st
 
 def test_cpu_is_that_of_the_highest_lasting_rate(tmp_path: Path) -> None:
     assert reading("cpu", tmp_path, sustained(cpu=150.0)) == (150.0, "first")
-    assert reading("cpu_without_verify", tmp_path, sustained(cpu=150.0)) == (pytest.approx(105.0), "short")
+    assert reading("cpu_without_verify", tmp_path, sustained(cpu=150.0)) == (105.0, "short")
     assert reading("cpu", tmp_path, sustained(cpu=80.0)) == (80.0, "then")
 
 
@@ -83,7 +84,7 @@ def test_the_pipeline_is_on_over_off_at_blocks_of_100(tmp_path: Path) -> None:
         "pipeline_on_off",
         run("on_20_free", [load(950.0)], link_delay_ms=20), run("on_0_free", [load(1_000.0)]),
     )  # fmt: skip
-    assert reading("distance", tmp_path, free) == (pytest.approx(95.0), "then")
+    assert reading("distance", tmp_path, free) == (95.0, "then")
     assert reading("pipeline", tmp_path, free) == (None, "not measured")
 
 
@@ -119,7 +120,8 @@ def test_the_command_writes_the_same_text_again(tmp_path: Path) -> None:
         for entry in made.runs:
             assert f"| `{entry.name}`" in text
     assert "| **2,500 tx/s** | **yes**, the aim not | 2,500/s offered" in text
-    assert "not by this command" in text and "| GoQuorum, IBFT, four nodes | 153 | 16.3 x |" in text
+    assert "not by this command" in " ".join(text.split())
+    assert "| GoQuorum, IBFT, four nodes | 153 | 16.3 x |" in text
     assert "(../bench/results/sustained_cpu.png)" in text and "sustained_latency.png" not in text
     assert "before, 2,500/s (b883c7a) | now, 160/s (abc1234) | now, 2,500/s (abc1234) |" in text
     assert "At 2,500/s a transaction takes 0.82 of what it took before." in text
@@ -131,7 +133,7 @@ def test_rows_have_as_many_cells_as_their_heads(tmp_path: Path) -> None:
         sources(tmp_path, strange, sustained()), [load_budgets(RESULTS / "before_budget.json")], Remarks(),
         folder=tmp_path, into=tmp_path / "x.md",
     )  # fmt: skip
-    tables = [block for block in text.split("\n\n") if block.startswith("|")]
+    tables = [block for block in text.strip().split("\n\n") if block.startswith("|")]
     assert len(tables) > 4
     for table in tables:
         assert len({line.replace("\\|", "").count("|") for line in table.split("\n")}) == 1
@@ -146,7 +148,7 @@ def test_remarks_stand_with_what_falls_short(tmp_path: Path) -> None:
 
 
 def test_the_remarks_of_the_project_are_well_formed_and_others_are_refused(tmp_path: Path) -> None:
-    assert {entry.system.split(" ")[0] for entry in load_remarks().elsewhere} >= {"Hyperledger", "GoQuorum"}
+    assert [entry.tps for entry in load_remarks().elsewhere] == [[69, 113], [82, 229], [153], [404]]
     path = tmp_path / "remarks.toml"
     for text, told in (("figures.speed = 'x'", "figures.speed: must be one of certified_tps"), ("x = 1", "no remarks")):
         path.write_text(text)

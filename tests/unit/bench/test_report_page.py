@@ -11,6 +11,7 @@ import pytest
 
 from bench.cluster import results
 from bench.errors import BenchError
+from bench.report.charts import compared
 from bench.report.look import HOW_TO_INSTALL
 from bench.report.page import page_of
 from bench.report.published import draw_all
@@ -125,6 +126,13 @@ def test_results_of_one_plan_are_compared(tmp_path: Path) -> None:
     page = page_of(sources(tmp_path, before, after))
     assert "made-0 (A) and made-1 (B)" in page and "differs" in page and "1.990" in page
     assert page_of(sources(tmp_path, before, after)) == page
+
+
+def test_results_of_different_plans_are_compared_only_where_they_share_a_run(tmp_path: Path) -> None:
+    mine, other, third = (result(name, run(at, [load()])) for name, at in (("a", "x"), ("b", "y"), ("c", "x")))
+    assert compared(sources(tmp_path, mine, other)) == []
+    assert [len(group) for group in compared(sources(tmp_path, mine, third))] == [2]
+    assert compared(sources(tmp_path, mine, other, third)) == []
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from collections.abc import Callable
@@ -80,19 +81,13 @@ def test_a_signal_ends_all_plans(name: str, raised: type[BaseException], tmp_pat
         started.append(plan.name)
         if plan.name == "fsync":
             os.kill(os.getpid(), getattr(signal, name))
-            await asyncio_forever()
+            await asyncio.Event().wait()
         return await measured(plan, say, keep=keep)
 
     with pytest.raises(raised):
         measure_all(plans("latency_50", "fsync", "workloads"), tmp_path, quiet, measure=stopped)
     assert started == ["latency_50", "fsync"]
     assert [path.name for path in tmp_path.iterdir()] == ["latency_50.json"]
-
-
-async def asyncio_forever() -> None:
-    import asyncio
-
-    await asyncio.Event().wait()
 
 
 @pytest.mark.slow

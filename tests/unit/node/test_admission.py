@@ -161,7 +161,7 @@ def test_a_missing_certificate_at_the_boundary_stops_neither_the_node_nor_its_ne
     asyncio.run(scene())
 
 
-def test_a_key_of_a_set_in_force_makes_the_process_open_the_node_anew(world: World) -> None:
+def test_a_node_that_votes_is_not_opened_anew_at_sighup(world: World) -> None:
     async def scene() -> None:
         node = Node(config=world.config, genesis=world.genesis, key=world.key(0), store=world.store, records=[])
         assert not node.replica.is_following
