@@ -34,7 +34,7 @@ from chain.model.merkle import InclusionProof
 from chain.model.signing import decode_transaction
 from chain.model.snapshot import SnapshotHead, pack_chunk, root_of_chunks, unpack_chunk
 from chain.model.transaction import Transaction, TransactionBody, join_transaction, split_transaction, transaction_hash
-from chain.model.trust import TrustLink, encode_trust
+from chain.model.trust import TrustLink
 from chain.model.validators import ValidatorSchedule
 from chain.net.frames import PROTOCOL_VERSION, FrameKind, Hello, encode_hello
 from chain.node.archive import NodeArchive
@@ -162,7 +162,7 @@ def test_every_kind_of_request_is_among_the_samples() -> None:
 
 def test_a_bent_request_is_answered_within_the_bound_or_refused(tmp_path: Path) -> None:
     store = stored(tmp_path)
-    server = SyncServer(NodeArchive(store, Pool(PoolLimits())), trust=lambda: encode_trust([TRUST_LINK]))
+    server = SyncServer(NodeArchive(store, Pool(PoolLimits())), trust=lambda: [TRUST_LINK])
     outcomes: Counter[str] = Counter()
     try:
         for kind in RequestKind:
