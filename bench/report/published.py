@@ -41,12 +41,12 @@ class Published:
     long: bool = False
 
 
-_BRIEF: Final = {"seconds": 8, "warmup_s": 3, "repeats": 1}
+_BRIEF: Final = {"seconds": 10, "warmup_s": 4, "repeats": 1}
 PUBLISHED: Final = (
-    Published(plan="sustained", short={"repeats": 1}, runs=("four_nodes_2500", "one_node_8000")),
+    Published(plan="sustained", short={"repeats": 1}, runs=("four_nodes_2500", "four_nodes_5000", "one_node_12000")),
     Published(
         plan="send_payment",
-        short={**_BRIEF, "sweep": [2000, 2500, 3000, 4000], "soak_seconds": 30},
+        short={**_BRIEF, "seconds": 15, "sweep": [5000, 6000, 7000, 8000, 9000], "soak_seconds": 30},
     ),
     Published(plan="latency_50", short={"seconds": 20, "warmup_s": 5, "repeats": 1}),
     Published(
@@ -57,7 +57,7 @@ PUBLISHED: Final = (
             "off_20_blocks_of_4000", "on_0_free", "on_20_free", "off_20_free",
         ),
     ),
-    Published(plan="single_node", short={**_BRIEF, "sweep": [6000, 8000, 10000], "soak_seconds": 0}),
+    Published(plan="single_node", short={**_BRIEF, "seconds": 15, "sweep": [10000, 12000, 14000, 16000], "soak_seconds": 0}),
     Published(plan="leader_killed"),
     Published(
         plan="batch_sizes", short=_BRIEF, runs=("blocks_of_100", "blocks_of_500", "blocks_of_2000"),
