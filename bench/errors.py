@@ -7,3 +7,7 @@ from chain.errors import HeadraceError
 
 class BenchError(HeadraceError):
     """A run could not be made, a workload failed where it must not, or a result cannot be used."""
+
+
+class NotAResult(BenchError):
+    """A file that a command was given is missing, or holds no result that it could use."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import typer
 
+from bench.errors import NotAResult
 from chain.errors import ConfigError, HeadraceError
 
 
@@ -18,7 +19,7 @@ def told() -> Iterator[None]:
         yield
     except HeadraceError as error:
         print(f"headrace bench: {error}", file=sys.stderr)
-        raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from None
+        raise typer.Exit(2 if isinstance(error, ConfigError | NotAResult) else 1) from None
     except KeyboardInterrupt:
         print("stopped; every process it started has ended", file=sys.stderr)
         raise typer.Exit(130) from None

@@ -16,7 +16,8 @@ from bench.cluster import compare as comparison
 from bench.cluster import results
 from bench.cluster.plan import PlanFile, joined, load_plan, parse_plan, setting_of
 from bench.cluster.report import render
-from bench.cluster.run import Remote, run_cluster
+from bench.cluster.run import run_cluster
+from bench.cluster.target import Remote
 from bench.told import say, told
 from bench.workloads import WORKLOADS
 from chain.errors import ConfigError
@@ -45,7 +46,7 @@ def cluster(
     in_flight_max: Annotated[int | None, typer.Option(help="Closed loop: so many wait for certificates.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE of a plan; may be repeated.")] = None,
     url: Annotated[list[str] | None, typer.Option(help="A node that runs already; once for each.")] = None,
-    key: Annotated[Path | None, typer.Option(help="With --url: account file of a deployer.")] = None,
+    key: Annotated[Path | None, typer.Option(help="With --url: file of an account that may deploy.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
     output: Annotated[Path | None, typer.Option(help="Also write the JSON result here, point by point.")] = None,
 ) -> None:
@@ -59,7 +60,8 @@ def cluster(
       headrace bench cluster --plan pipeline_on_off --run off_20 --output off.json
       headrace bench cluster --sweep 1000,1500,2000,2500 --seconds 20 --soak-seconds 60
       headrace bench cluster --rate 2000 --set node.consensus.block_interval_ms=100 --set parameters.window=4
-      headrace bench cluster --url http://10.0.0.1:20000 --url http://10.0.0.2:20000 --key deployer.json
+      headrace bench cluster --url http://10.0.0.1:20000 --url http://10.0.0.2:20000 \\
+          --key NETWORK/accounts/operator.json
     """
     changes: dict[str, Any] = {
         "workload": workload, "seconds": seconds, "rate": rate, "soak_seconds": soak_seconds,
@@ -126,8 +128,10 @@ def _remote(urls: list[str] | None, key: Path | None) -> Remote | None:
         if not url.startswith("http://"):
             raise ConfigError(f"--url is {url!r}, must be http://HOST:PORT")
     if key is None:
-        raise ConfigError("--key is missing, it is the file of an account that may deploy (see headrace account)")
-    return Remote(urls=tuple(urls), key=load_account(key))
+        raise ConfigError(
+            "--key is missing, must be the file of an account that may deploy: NETWORK/accounts/operator.json"
+        )
+    return Remote(urls=tuple(urls), key=load_account(key), key_path=key)
 
 
 def _keeper(output: Path | None) -> Callable[[results.Result], None]:

@@ -19,12 +19,14 @@ REPEATS_MIN: Final = 3  # of each side, for an interval
 DRAWS: Final = 10_000
 SEED: Final = 20_231
 SHARE: Final = 0.95
-_MIB: Final = 2**20
+GAIN_LEAST: Final = 1.8  # of two busy processes against one; below, others used the machine
+_MB: Final = 1_000_000
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
     """One figure of one run: means of A and B over repeats. `low` and `high` bound B - A; None: too few repeats.
-    `differs` says whether the interval leaves 0 out."""
+    `differs` says whether the interval leaves 0 out. `comparable` False: A and B were measured in different ways, and
+    nothing is said of their difference."""
 
     run: str
     role: str
@@ -37,6 +39,7 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     low: float | None = None
     high: float | None = None
     differs: bool | None = None
+    comparable: bool = True
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,15 +88,22 @@ _FIGURES: Final[dict[str, Callable[[Point], float | None]]] = {
         point.cpu.us_per_tx_per_node - point.cpu.by_work_us.get("verify", 0.0) if point.cpu else None
     ),
     "stage overlap": lambda point: point.stages.overlap,
-    "memory, PSS without LMDB, MiB": lambda point: _pss_mib(point.memory),
+    "memory, PSS without LMDB, MB": lambda point: _pss_mb(point.memory),
     "disk, bytes/tx": lambda point: point.disk.bytes_per_tx if point.disk else None,
     "failed": lambda point: float(point.failed),
 }
+# Of a network of the harness's own as the system says, of one that runs already as its nodes' metrics do.
+_BY_METRICS: Final = ("CPU, us/tx/node", "CPU without verify, us/tx/node", "memory, PSS without LMDB, MB")
 
 
-def _pss_mib(memory: Sequence[Memory]) -> float | None:
+def _pss_mb(memory: Sequence[Memory]) -> float | None:
     last = memory[-1].pss_without_lmdb if memory else None
-    return None if last is None else last / _MIB
+    return None if last is None else last / _MB
+
+
+def _was_running(run: Run) -> bool:
+    """Whether it loaded a network that ran already."""
+    return "urls" in run.plan
 
 
 def _differences(a: Run, b: Run) -> list[Difference]:
@@ -106,13 +116,16 @@ def _differences(a: Run, b: Run) -> list[Difference]:
         for figure, read in _FIGURES.items():
             values = [[value for point in side if (value := read(point)) is not None] for side in points]
             if all(values):
-                found.append(_difference(a.name, role, figure, *values))
+                comparable = figure not in _BY_METRICS or _was_running(a) == _was_running(b)
+                found.append(_difference(a.name, role, figure, *values, comparable=comparable))
     return found
 
 
-def _difference(run: str, role: str, figure: str, a: Sequence[float], b: Sequence[float]) -> Difference:
+def _difference(
+    run: str, role: str, figure: str, a: Sequence[float], b: Sequence[float], *, comparable: bool = True
+) -> Difference:
     mean_a, mean_b = (sum(values) / len(values) for values in (a, b))
-    bounds = interval(a, b)
+    bounds = interval(a, b) if comparable else None
     return Difference(
         run=run,
         role=role,
@@ -121,10 +134,11 @@ def _difference(run: str, role: str, figure: str, a: Sequence[float], b: Sequenc
         b=round(mean_b, 3),
         repeats_a=len(a),
         repeats_b=len(b),
-        relative=round((mean_b - mean_a) / mean_a, 4) if mean_a else None,
+        relative=round((mean_b - mean_a) / mean_a, 4) if mean_a and comparable else None,
         low=round(bounds[0], 3) if bounds else None,
         high=round(bounds[1], 3) if bounds else None,
         differs=not bounds[0] <= 0 <= bounds[1] if bounds else None,
+        comparable=comparable,
     )
 
 
@@ -136,7 +150,7 @@ def _notes(
     a: Result, b: Result, pairs: Sequence[tuple[Run, Run]], differences: Sequence[Difference]
 ) -> list[str]:
     notes = []
-    if any(entry.low is None for entry in differences):
+    if any(entry.low is None for entry in differences if entry.comparable):
         fewest = min(min(entry.repeats_a, entry.repeats_b) for entry in differences)
         notes.append(
             f"too few repeats for intervals: {fewest}, at least {REPEATS_MIN} a side are needed; "
@@ -147,9 +161,15 @@ def _notes(
             notes.append(f"{name} differs: {a.machine.get(name)} and {b.machine.get(name)}")
     for side, result in (("A", a), ("B", b)):
         gain = result.machine.get("calibration", {}).get("two_processes_gain")
-        if gain is not None and gain < 1.8:
+        if gain is not None and gain < GAIN_LEAST:
             notes.append(f"{side}: two busy processes got {gain} x the work of one done: others used the machine")
     for one, other in pairs:
+        if _was_running(one) != _was_running(other):
+            side = "A" if _was_running(one) else "B"
+            notes.append(
+                f"{one.name}: {side} loaded a network that ran already, where CPU and memory are measured differently: "
+                "by the nodes' own metrics, not by the system over all processes of a node; they are not compared"
+            )
         changed = [key for key in one.plan if key not in ("name", "question") and one.plan[key] != other.plan.get(key)]
         if changed:
             text = "; ".join(f"{key} {one.plan[key]!r} and {other.plan.get(key)!r}" for key in changed)
@@ -167,6 +187,8 @@ def render(comparison: Comparison) -> str:
         verdict = {None: "", True: "differs", False: "may be chance"}[entry.differs]
         where = entry.run if entry.role == "run" else f"{entry.run} {entry.role}"
         difference = f"{entry.b - entry.a:+g}{relative}" if abs(entry.b - entry.a) >= 1e-9 else "0"
+        if not entry.comparable:
+            difference, verdict = "-", "measured differently"
         rows.append((where, entry.figure, f"{entry.a:g}", f"{entry.b:g}", difference, bounds, verdict))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -98,7 +98,25 @@ def slices_of(certified: Times, *, size: int | None = None) -> Slices | None:
 
 def sustained(*, offered_tps: float, tps: float, p99_ms: float | None, share_min: float, p99_ms_max: float) -> bool:
     """Whether a point of a sweep keeps up: enough of what is offered is certified, and in time."""
-    return tps >= share_min * offered_tps and p99_ms is not None and p99_ms <= p99_ms_max
+    return not falls_short(
+        offered_tps=offered_tps, tps=tps, p99_ms=p99_ms, share_min=share_min, p99_ms_max=p99_ms_max
+    )
+
+
+def falls_short(*, offered_tps: float, tps: float, p99_ms: float | None, share_min: float, p99_ms_max: float) -> str:
+    """Why a point of a sweep does not keep up, in words; empty: it does."""
+    if tps < share_min * offered_tps:  # cut, not rounded: 96.98 % is not 97
+        certified = math.floor(round(tps / offered_tps * 1_000, 6)) / 10
+        return f"{certified:g} % certified, at least {share_min * 100:g} % needed"
+    if p99_ms is None:
+        return "nothing certified in time"
+    return "" if p99_ms <= p99_ms_max else f"p99 is {p99_ms:g} ms, at most {p99_ms_max:g} ms allowed"
+
+
+def not_tried(rates: Sequence[float], tried: Sequence[float]) -> str:
+    """The rates of a list above all that were tried, in words; empty: there are none."""
+    left = [f"{rate:g}" for rate in rates if rate > max(tried, default=0.0)]
+    return f"not tried: {', '.join(left)}/s" if left else ""
 
 
 def next_rate(

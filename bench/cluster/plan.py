@@ -7,18 +7,20 @@ run. The tables `parameters`, `node` and `ablation` are joined key by key.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import msgspec
 
 from bench.workloads import WORKLOADS
 from chain.config import GatewayConfig, IdentityConfig, NodeConfig, RpcConfig, override
 from chain.config.fields import refuse
+from chain.config.node import OWN_FIELDS, OWN_TABLES, TABLES
 from chain.errors import ConfigError
 from chain.model.genesis import ChainParameters
 
@@ -204,6 +206,9 @@ def parse_plan(
 ) -> PlanFile:
     """The plan in a parsed TOML document. Raises ConfigError."""
     shared = {key: value for key, value in document.items() if key != "run"}
+    for key in (*shared, *(changes or {})):
+        if key not in _FIELDS:
+            _refuse_unknown(key, (*_FIELDS, "run"), elsewhere=_elsewhere())
     tables = document.get("run", [{}])
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         refuse("run", tables, "tables ([[run]])")
@@ -250,7 +255,7 @@ def plan_of(document: Mapping[str, Any]) -> ClusterPlan:
     values: dict[str, Any] = {}
     for key, value in document.items():
         if key not in _FIELDS:
-            refuse(key, value, f"absent: it is no known key, known are {', '.join(_FIELDS)}")
+            _refuse_unknown(key, _FIELDS, elsewhere=_elsewhere())
         if key == "sweep":
             values[key] = _sweep(value)
         elif key == "link_delay_ms":
@@ -272,6 +277,36 @@ def plan_of(document: Mapping[str, Any]) -> ClusterPlan:
         else:
             values[key] = value
     return ClusterPlan(**values)
+
+
+# --- keys ---
+
+
+def _refuse_unknown(
+    key: str, known: Sequence[str], *, within: str = "", elsewhere: Mapping[str, str] | None = None
+) -> NoReturn:
+    """`within` is the table that the key is in, `elsewhere` where keys of other tables would be right.
+
+    Raises:
+        ConfigError: names the key, the one that was probably meant, and those that are known.
+    """
+    close = difflib.get_close_matches(key, known, n=1)
+    meant = (elsewhere or {}).get(key) or (f"{within}{close[0]}" if close else "")
+    hint = f"did you mean `{meant}`? " if meant else ""
+    raise ConfigError(f"unknown key `{within}{key}`; {hint}known: {', '.join(known)}")
+
+
+def _elsewhere() -> dict[str, str]:
+    """Keys of a plan's tables, by their last name."""
+    found = {
+        item.name: f"node.{table}.{item.name}"
+        for table, kind in TABLES.items()
+        if table not in OWN_TABLES
+        for item in dataclasses.fields(kind)
+        if item.name not in OWN_FIELDS
+    }
+    found |= {name: f"parameters.{name}" for name in ChainParameters.__struct_fields__}
+    return found | {name: f"ablation.{name}" for name in ABLATIONS}
 
 
 # --- values ---
@@ -298,7 +333,7 @@ def _sweep(value: object) -> Sweep:
     }  # fmt: skip
     for key, item in value.items():
         if key not in ranges:
-            refuse(f"sweep.{key}", item, f"absent: known are {', '.join(ranges)}")
+            _refuse_unknown(key, tuple(ranges), within="sweep.")
         low, high, unit, whole = ranges[key]
         _check_number(f"sweep.{key}", item, low, high, unit, whole=whole)
     return Sweep(**value)
@@ -329,7 +364,7 @@ def _fault(at: int, value: object) -> Fault:
     known = [item.name for item in dataclasses.fields(Fault)]
     for key in value:
         if key not in known:
-            refuse(f"{name}.{key}", value[key], f"absent: known are {', '.join(known)}")
+            _refuse_unknown(key, known, within=f"{name}.")
     fault = {"node": LEADER, "seconds": 0.0, **value}
     if fault.get("kind") not in FAULT_KINDS:
         refuse(f"{name}.kind", fault.get("kind"), f"one of {', '.join(FAULT_KINDS)}")
@@ -345,7 +380,7 @@ def _parameters(value: object) -> dict[str, int]:
     known = ChainParameters.__struct_fields__
     for key, item in table.items():
         if key not in known:
-            refuse(f"parameters.{key}", item, f"absent: no such genesis parameter, known are {', '.join(known)}")
+            _refuse_unknown(key, known, within="parameters.")
         if type(item) is not int:
             refuse(f"parameters.{key}", item, "a whole number")
     return table
@@ -355,7 +390,7 @@ def _ablation(value: object) -> dict[str, str]:
     table = _table("ablation", value)
     for key, item in table.items():
         if key not in ABLATIONS:
-            refuse(f"ablation.{key}", item, f"absent: no such switch, known are {', '.join(ABLATIONS)}")
+            _refuse_unknown(key, tuple(ABLATIONS), within="ablation.")
         if item not in ABLATIONS[key]:
             refuse(f"ablation.{key}", item, f"one of {', '.join(ABLATIONS[key])}")
     return table

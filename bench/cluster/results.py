@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from bench.errors import BenchError
+from bench.errors import BenchError, NotAResult
 
 FORMAT: Final = "headrace-bench-cluster-1"
 Role = Literal["run", "sweep", "soak"]
@@ -219,15 +219,22 @@ def load(path: Path) -> Result:
     """The result in a file.
 
     Raises:
-        BenchError: it cannot be read, or is none of this format.
+        NotAResult: it cannot be read, or is none of this format.
     """
+    wrong = f"{path}: is no result of `headrace bench cluster`"
     try:
         data = path.read_bytes()
-        found = msgspec.json.decode(data).get("format")
-        if found != FORMAT:
-            raise BenchError(f"{path}: format is {found!r}, must be {FORMAT!r}")
-        return msgspec.json.decode(data, type=Result)
+        document = msgspec.json.decode(data)
     except OSError as error:
-        raise BenchError(f"{path}: cannot be read: {error.strerror}") from None
-    except (msgspec.DecodeError, AttributeError) as error:
-        raise BenchError(f"{path}: holds no result of bench cluster: {error}") from None
+        raise NotAResult(f"{path}: cannot be read: {error.strerror}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise NotAResult(f"{wrong}: it is not JSON") from None
+    found = document.get("format") if isinstance(document, dict) else None
+    if found is None:
+        raise NotAResult(f"{wrong}: it names no format")
+    if found != FORMAT:
+        raise NotAResult(f"{wrong}: its format is {found!r}, must be {FORMAT!r}")
+    try:
+        return msgspec.json.decode(data, type=Result)
+    except msgspec.DecodeError as error:
+        raise NotAResult(f"{wrong}: {error}") from None

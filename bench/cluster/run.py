@@ -6,35 +6,27 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count
 from typing import Final
 
-from bench.cluster.figures import next_rate, sustained
+from bench.cluster.figures import falls_short, next_rate, not_tried
 from bench.cluster.plan import ClusterPlan, PlanFile
 from bench.cluster.point import Prepared, measure
+from bench.cluster.report import nodes_in_words
 from bench.cluster.results import Knee, Point, Result, Role, Run
 from bench.cluster.summary import Aim
-from bench.cluster.target import Target, own_network, running_network
+from bench.cluster.target import Remote, Target, own_network, running_network
 from bench.machine import machine
 from bench.workloads import WORKLOADS
 from chain.client import Client
-from chain.crypto import PrivateKey
 from chain.errors import ConfigError
 
 Say = Callable[[str], None]
 
 DRAIN_POLL_S: Final = 0.2
 SWEEP_POINTS_MAX: Final = 40
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Remote:
-    """A network that runs already, and the account that deploys on it."""
-
-    urls: tuple[str, ...]
-    key: PrivateKey
+SWEEP_SECONDS_MIN: Final = 15.0  # in a shorter window what is under way at its edges decides what is sustained
 
 
 async def run_cluster(
@@ -55,9 +47,10 @@ async def run_cluster(
         runs=[],
     )
     for run in plan.runs:
-        elsewhere = {"nodes": len(remote.urls), "urls": list(remote.urls)} if remote is not None else {}
-        entry = Run(name=run.name, question=run.question, plan=run.document() | elsewhere)
+        entry = Run(name=run.name, question=run.question, plan=run.document())
         result.runs.append(entry)
+        if warning := short_windows(run):
+            say(warning)
 
         def note(point: Point, entry: Run = entry) -> None:
             entry.points.append(point)
@@ -67,12 +60,23 @@ async def run_cluster(
             what = f"{run.name}: {run.workload}"
             say(what if run.repeats == 1 else f"{what}, repeat {repeat + 1} of {run.repeats}")
             async with _target(run, remote, say) as target:
+                entry.plan.update(target.found)
                 knee = await _repeat(run, target, repeat, note, say)
             if knee is not None:
                 entry.knees.append(knee)
     finished = _timed(result, begin)
     keep(finished)
     return finished
+
+
+def short_windows(plan: ClusterPlan) -> str:
+    """A warning about a sweep whose windows are short; empty: there is nothing to warn of."""
+    if plan.sweep is None or plan.seconds >= SWEEP_SECONDS_MIN:
+        return ""
+    return (
+        f"warning: {plan.name}: a sweep with windows of {plan.seconds:g} s: below {SWEEP_SECONDS_MIN:g} s what is "
+        "under way at a window's edges moves the share that is certified, and with it the knee"
+    )
 
 
 def _timed(result: Result, begin: float) -> Result:
@@ -91,7 +95,8 @@ async def _target(plan: ClusterPlan, remote: Remote | None, say: Say) -> AsyncIt
     for name in ("parameters", "node", "ablation", "faults", "link_delays", "link_delay_ms"):
         if getattr(plan, name):
             raise ConfigError(f"{name} is set, must be absent with --url: the nodes are not the harness's own")
-    async with running_network(remote.urls, remote.key) as target:
+    async with running_network(remote) as target:
+        say(nodes_in_words(target.found))
         yield target
 
 
@@ -118,7 +123,7 @@ async def _repeat(
     if plan.sweep is None:
         await at("run", plan.rate, plan.measured_s)
         return None
-    best = await _sweep(plan, target, at, say)
+    best = await find_knee(plan, target, at, say)
     if best is not None and plan.soak_seconds:
         rate = round(best.offered_tps * plan.soak_share, 1)
         await at("soak", rate, plan.soak_seconds)
@@ -131,31 +136,37 @@ async def _repeat(
     )
 
 
-async def _sweep(
+async def find_knee(
     plan: ClusterPlan, target: Target, at: Callable[[Role, float, float], Awaitable[Point]], say: Say
 ) -> Point | None:
     """The highest point that was sustained; None: not even the first was."""
     known: list[tuple[float, bool]] = []
     best: Point | None = None
+    why = ""
     while len(known) < SWEEP_POINTS_MAX:
         rate = _next(plan, known)
         if not rate:
             break
         point = await at("sweep", rate, plan.seconds)
-        kept = sustained(
+        short = falls_short(
             offered_tps=rate,
             tps=point.tps,
             p99_ms=point.latency_ms.p99 if point.latency_ms else None,
             share_min=plan.certified_share_min,
             p99_ms_max=plan.p99_ms_max,
         )
-        known.append((rate, kept))
-        if kept and (best is None or rate > best.offered_tps):
+        known.append((rate, not short))
+        if short:
+            why = f"{rate:g}/s not sustained: {short}"
+            say(why)
+        elif best is None or rate > best.offered_tps:
             best = point
         if not await drained(target, plan.drain_s):
             say(f"not empty {plan.drain_s:g} s after the load; the sweep ends here")
             break
-    say(f"knee: {best.offered_tps:g} transactions a second" if best else "knee: below the first rate")
+    left = not_tried(plan.sweep.rates if plan.sweep else (), [rate for rate, _ in known])
+    knee = f"knee: {best.offered_tps:g} transactions a second" if best else f"knee: below the first rate: {why}"
+    say(f"{knee}; {left}" if left else knee)
     return best
 
 

@@ -7,10 +7,10 @@ import contextlib
 import dataclasses
 import secrets
 import tempfile
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from bench.chaos.proxy import Fabric
 from bench.cluster.plan import ClusterPlan
@@ -18,6 +18,7 @@ from chain.cli.processes import NetworkProcesses, NodeExited
 from chain.client import Client
 from chain.config.node import load_node_config, save_node_config
 from chain.crypto import PrivateKey
+from chain.errors import ConfigError
 from chain.node.consortium import NetworkInfo, create_network, load_account, some_nodes
 from chain.types import Address
 
@@ -29,9 +30,19 @@ REMOTE_MISSING: Final = (
 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remote:
+    """A network that runs already, and the account that deploys on it, from the file `key_path`."""
+
+    urls: tuple[str, ...]
+    key: PrivateKey
+    key_path: Path
+
+
 @dataclass(slots=True, kw_only=True)
 class Target:
-    """Nodes that answer at `urls`. `processes` None: they run elsewhere, or are somebody else's."""
+    """Nodes that answer at `urls`. `processes` None: they run elsewhere, or are somebody else's; `found` is then what
+    they said of their network, by keys of a plan."""
 
     urls: list[str]
     names: list[str]
@@ -39,6 +50,7 @@ class Target:
     folder: Path  # for the run's own files
     processes: NetworkProcesses | None = None
     missing: Sequence[str] = ()
+    found: Mapping[str, Any] = field(default_factory=dict)
     away: set[str] = field(default_factory=set)  # nodes that a fault has stopped on purpose
 
     @property
@@ -110,11 +122,48 @@ async def own_network(plan: ClusterPlan, say: Callable[[str], None]) -> AsyncIte
 
 
 @contextlib.asynccontextmanager
-async def running_network(urls: Sequence[str], key: PrivateKey) -> AsyncIterator[Target]:
-    """A network that runs already and goes on running."""
+async def running_network(remote: Remote) -> AsyncIterator[Target]:
+    """A network that runs already and goes on running.
+
+    Raises:
+        ConfigError: the account may not deploy there. NodesUnreachable: a node that was named does not answer.
+    """
+    urls = [url.rstrip("/") for url in remote.urls]
+    statuses = []
+    for url in urls:
+        async with Client(url) as client:
+            statuses.append(await client.status())
+    async with Client(urls) as client:
+        check_deployer(remote, (await client.genesis()).deployers)
+        found = network_found(urls, (await client.rpc("get_validators"))["validators"], statuses)
     with tempfile.TemporaryDirectory(prefix="headrace-bench-") as folder:
-        trimmed = [url.rstrip("/") for url in urls]
-        yield Target(urls=trimmed, names=trimmed, key=key, folder=Path(folder), missing=REMOTE_MISSING)
+        yield Target(
+            urls=urls, names=urls, key=remote.key, folder=Path(folder), missing=REMOTE_MISSING, found=found
+        )
+
+
+def check_deployer(remote: Remote, deployers: Sequence[bytes]) -> None:
+    """`deployers` as genesis has them; none: everyone may. Raises ConfigError: the account is not among them."""
+    if deployers and remote.key.address not in deployers:
+        raise ConfigError(
+            f"--key is {str(remote.key_path)!r}, of the account 0x{remote.key.address.hex()}, which may not deploy on "
+            "this network; must be the file of one that may: NETWORK/accounts/operator.json"
+        )
+
+
+def network_found(
+    urls: Sequence[str], validators: Sequence[Mapping[str, Any]], statuses: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """What the API says of a network, by keys of a plan; `nodes` is how many validators it has, `addressed` how many of
+    them answer at `urls`. `executors` only if all that were asked have as many."""
+    asked = {status["validator_id"] for status in statuses}
+    executors = {int(status["executors"]) for status in statuses}
+    found = {
+        "urls": list(urls),
+        "nodes": len(validators),
+        "addressed": sum(validator["id"] in asked for validator in validators),
+    }
+    return found | ({"executors": executors.pop()} if len(executors) == 1 else {})
 
 
 @contextlib.asynccontextmanager

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
 
 from bench.report import curves, timelines
 from bench.report.look import Chart
-from bench.report.readings import Ablation, Case, ablations, cases_of, counted, middle
+from bench.report.readings import Ablation, Case, ablations, cases_of, counted, gain_of, middle, swept
 from bench.report.sources import Source
+
+GAIN_LEAST: Final = 1.7  # of two busy processes against one; below, a picture of wall times says so
 
 
 def charts_of(source: Source) -> list[Chart]:
@@ -16,22 +20,45 @@ def charts_of(source: Source) -> list[Chart]:
     name, cases = slug(source.label), cases_of(source)
     varied = ablations(cases)
     main = main_cases(cases, varied)
+    sweeps = [case for case in cases if swept(case.run)]
+    bars = [(curves.ablation(name, one), [case for group in one.groups for _, case in group.cases]) for one in varied]
     found: list[Chart | None] = [
-        curves.saturation(name, cases),
-        *[curves.ablation(name, one) for one in varied],
-        curves.latency(name, cases),
-        curves.cpu(name, cases),
-        timelines.gantt(name, main),
+        cautioned(curves.saturation(name, cases), sweeps, [source]),
+        *[cautioned(chart, shown, [source]) for chart, shown in bars],
+        cautioned(curves.latency(name, cases), cases if len(cases) > 1 else [], [source]),
+        cautioned(curves.cpu(name, cases), cases if len(cases) > 1 else [], []),
+        cautioned(timelines.gantt(name, main), [], [source]),
     ]
     for case in cases:
         own = f"{name}_{slug(case.run.name)}" if len(cases) > 1 else name
         told = len(cases) == 1 or _is_long(case)
         if len(cases) > 1:
-            found.append(timelines.gantt(own, [case], more=True))
-        found.append(timelines.over_time(own, case, more=not told))
+            found.append(cautioned(timelines.gantt(own, [case], more=True), [], [source]))
+        found.append(cautioned(timelines.over_time(own, case, more=not told), [], [source]))
         if told:
             found.append(timelines.growth(own, case))
     return [chart for chart in found if chart is not None]
+
+
+def cautioned(chart: Chart | None, cases: Sequence[Case], timed: Sequence[Source]) -> Chart | None:
+    """The picture with a word of caution: of `cases` that it sets side by side if one has but one repeat, and of wall
+    times in it that were `timed` while others used the machine."""
+    if chart is None:
+        return None
+    words = []
+    single = [case for case in cases if len(counted(case.run)) == 1]
+    if single:
+        some = "one repeat" if len(single) == len(cases) else "one repeat of some runs"
+        words.append(f"Only {some}: differences may be chance.")
+    gains = [gain for source in timed if (gain := gain_of(source)) is not None and gain < GAIN_LEAST]
+    if gains:
+        words.append(
+            f"Measured while others used the machine (two processes gain {min(gains):g}): rates and times say as much "
+            "about them."
+        )
+    if chart.name.endswith("_cpu") and len({"urls" in case.run.plan for case in cases}) > 1:
+        words.append("Of networks that ran already CPU is what their nodes say, of others what the system says.")
+    return replace(chart, caution=" ".join(words))
 
 
 def compared(sources: Sequence[Source]) -> list[list[Source]]:
@@ -52,7 +79,12 @@ def charts_between(group: Sequence[Source]) -> list[Chart]:
     if not shared:
         return []
     name = "compared_" + slug(group[0].result.name)
-    found = [curves.saturation(name, shared), curves.latency(name, shared), curves.cpu(name, shared)]
+    sweeps = [case for case in shared if swept(case.run)]
+    found = [
+        cautioned(curves.saturation(name, shared), sweeps, group),
+        cautioned(curves.latency(name, shared), shared, group),
+        cautioned(curves.cpu(name, shared), shared, []),
+    ]
     return [chart for chart in found if chart is not None]
 
 

@@ -33,12 +33,19 @@ def report(
       headrace bench report before.json after.json --output both.html --png pictures
     """
     with told():
-        if png is not None and not png.is_dir():
-            raise ConfigError(f"--png is {str(png)!r}, must be a folder that exists")
         sources = load_results(result)
+        if png is not None:
+            _make(png)
         save_page(sources, output)
         written = published.draw_all(sources, [], png, more=True) if png is not None else []
     print("\n".join(map(str, [output, *written])))
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--png is {str(folder)!r}, must be a folder: {error.strerror}") from None
 
 
 def document(

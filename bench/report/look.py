@@ -50,8 +50,9 @@ _SIZE: Final = re.compile(r' (width|height)="[\d.]+pt"')
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chart:
-    """One picture. `name` is that of its file, `explained` what a reader needs to read it, `more` that it is one of
-    several of a kind, which a page folds away. `paint` draws it on an empty figure."""
+    """One picture. `name` is that of its file, `explained` what a reader needs to read it, `caution` why one should not
+    rely on it, `more` that it is one of several of a kind, which a page folds away. `paint` draws it on an empty
+    figure."""
 
     name: str
     title: str
@@ -59,6 +60,7 @@ class Chart:
     height: float  # inches
     paint: Callable[[Any], None]
     more: bool = False
+    caution: str = ""
 
 
 def svg_of(chart: Chart) -> str:

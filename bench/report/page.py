@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.cluster.compare import Difference, compare
+from bench.cluster.report import nodes_in_words
 from bench.cluster.results import Knee
 from bench.errors import BenchError
 from bench.report import readings
@@ -33,7 +34,7 @@ _HEADS_NOTE: Final = (
 
 def page_of(sources: Sequence[Source]) -> str:
     """The whole page. Raises BenchError: matplotlib is not installed."""
-    parts = [_head(sources)]
+    parts = [_head(sources), _section("how", "How to read this"), _HOW]
     groups = compared(sources)
     if groups:
         parts.append(_section("compared", "Compared"))
@@ -41,7 +42,6 @@ def page_of(sources: Sequence[Source]) -> str:
         parts += _compared(group)
     for source in sources:
         parts += _result(source)
-    parts += [_section("how", "How to read this"), _HOW]
     title = "Benchmark of Headrace: " + ", ".join(source.label for source in sources)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -69,9 +69,9 @@ compare CPU, not throughput.</p>"""
 
 
 def _head(sources: Sequence[Source]) -> str:
-    links = [("compared", "Compared")] if compared(sources) else []
+    links = [("how", "How to read"), *([("compared", "Compared")] if compared(sources) else [])]
     links += [(f"result-{slug(source.label)}", source.label) for source in sources]
-    items = "".join(f'<li><a href="#{name}">{_safe(text)}</a></li>' for name, text in [*links, ("how", "How to read")])
+    items = "".join(f'<li><a href="#{name}">{_safe(text)}</a></li>' for name, text in links)
     newest = max(source.result.created for source in sources)
     return (
         f'<h1>Benchmark of Headrace</h1>\n<p class="lead">{len(sources)} result{"s" if len(sources) > 1 else ""}, '
@@ -100,6 +100,11 @@ def _result(source: Source) -> list[str]:
     if any(case.unsafe for case in cases):
         parts.append(f'<p class="unsafe">Some runs are {UNSAFE}. They show what durability costs, and no more.</p>')
     parts += ["<h3>Runs</h3>", _table(_HEADS, map(_row, cases)), f'<p class="note">{_HEADS_NOTE}</p>']
+    parts += [
+        f'<p class="note">{_safe(case.label)} loaded a network that ran already: '
+        f"{_safe(nodes_in_words(case.run.plan))}.</p>"
+        for case in cases if "urls" in case.run.plan
+    ]  # fmt: skip
     parts += _knees(cases)
     charts = charts_of(source)
     parts += [_figure(chart) for chart in charts if not chart.more]
@@ -237,10 +242,12 @@ def _compared(group: Sequence[Source]) -> list[str]:
 def _difference(entry: Difference) -> list[str]:
     bounds = "–" if entry.low is None or entry.high is None else f"{entry.low:+,.4g} to {entry.high:+,.4g}"
     verdict = {None: "", True: "differs", False: "may be chance"}[entry.differs]
+    ratio = f"{entry.b / entry.a:.3f}" if entry.a else "–"
+    change = [ratio, f"{entry.b - entry.a:+,.4g}", bounds, verdict]
     return [
         _safe(entry.run if entry.role == "run" else f"{entry.run} {entry.role}"),
-        _safe(entry.figure), f"{entry.a:,.5g}", f"{entry.b:,.5g}", f"{entry.b / entry.a:.3f}" if entry.a else "–",
-        f"{entry.b - entry.a:+,.4g}", bounds, verdict,
+        _safe(entry.figure), f"{entry.a:,.5g}", f"{entry.b:,.5g}",
+        *(change if entry.comparable else ["–", "–", "–", "measured differently"]),
     ]  # fmt: skip
 
 
@@ -265,9 +272,10 @@ def ratio_text(found: Ratio | None) -> str:
 
 
 def _figure(chart: Chart) -> str:
+    caution = f' <span class="caution">{_safe(chart.caution)}</span>' if chart.caution else ""
     return (
         f'<h3 id="chart-{_safe(chart.name)}">{_safe(chart.title)}</h3>\n<figure>{svg_of(chart)}'
-        f"<figcaption>{_safe(chart.explained)}</figcaption></figure>"
+        f"<figcaption>{_safe(chart.explained)}{caution}</figcaption></figure>"
     )
 
 

@@ -57,7 +57,10 @@ PUBLISHED: Final = (
             "off_20_blocks_of_4000", "on_0_free", "on_20_free", "off_20_free",
         ),
     ),
-    Published(plan="single_node", short={**_BRIEF, "seconds": 15, "sweep": [10000, 12000, 14000, 16000], "soak_seconds": 0}),
+    Published(
+        plan="single_node",
+        short={**_BRIEF, "seconds": 15, "sweep": [10000, 12000, 14000, 16000], "soak_seconds": 0},
+    ),
     Published(plan="leader_killed"),
     Published(
         plan="batch_sizes", short=_BRIEF, runs=("blocks_of_100", "blocks_of_500", "blocks_of_2000"),

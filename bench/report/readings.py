@@ -25,7 +25,7 @@ _ASIDE: Final = {
 _ABLATION_DEFAULTS: Final = {"pipeline": "on", "fsync": "on", "signatures": "threads"}
 _LOAD_KEYS: Final = {
     "workload", "rate", "sweep", "seconds", "transactions", "warmup_s", "in_flight_max", "load_processes", "urls",
-    "soak_seconds", "soak_share", "faults", "nodes",
+    "soak_seconds", "soak_share", "faults", "nodes", "addressed",
 }  # fmt: skip
 ABSENT: Final = "default"
 
@@ -46,6 +46,12 @@ def cases_of(source: Source, *, prefix: bool = False) -> list[Case]:
     """Its runs that have points."""
     runs = [run for run in source.result.runs if run.points]
     return [Case(label=f"{source.label} {run.name}" if prefix else run.name, run=run) for run in runs]
+
+
+def gain_of(source: Source) -> float | None:
+    """How much two busy processes got done on its machine against one; None: an older result does not say."""
+    gain = source.result.machine.get("calibration", {}).get("two_processes_gain")
+    return None if gain is None else float(gain)
 
 
 # --- points ---

@@ -10,7 +10,7 @@ import msgspec
 
 from bench.cluster import results
 from bench.cluster.results import Result
-from bench.errors import BenchError
+from bench.errors import NotAResult
 
 BUDGET_FORMAT: Final = "headrace-bench-budget-1"
 
@@ -48,15 +48,15 @@ def load_results(paths: Sequence[Path]) -> list[Source]:
     """The results in these files, in this order.
 
     Raises:
-        BenchError: a file cannot be read or is no result of bench cluster, or is given twice, or has no point.
+        NotAResult: a file cannot be read or is no result of bench cluster, or is given twice, or has no point.
     """
     found: list[tuple[Path, Result]] = []
     for path in paths:
         if any(path.resolve() == known.resolve() for known, _ in found):
-            raise BenchError(f"{path}: is given twice")
+            raise NotAResult(f"{path}: is given twice")
         result = results.load(path)
         if not any(run.points for run in result.runs):
-            raise BenchError(f"{path}: holds no measured point, its run was stopped before the first")
+            raise NotAResult(f"{path}: holds no measured point, its run was stopped before the first")
         found.append((path, result))
     names = [result.name for _, result in found]
     stems = [path.stem for path, _ in found]
@@ -73,7 +73,7 @@ def load_folder(folder: Path) -> tuple[list[Source], list[Budgets]]:
     """Results and budgets among the folder's JSON files, by name; those of other benchmarks are left out.
 
     Raises:
-        BenchError: the folder cannot be read, a file is broken, or there is no result.
+        NotAResult: the folder cannot be read, a file is broken, or there is no result.
     """
     files: list[Path] = []
     budgets: list[Budgets] = []
@@ -84,26 +84,26 @@ def load_folder(folder: Path) -> tuple[list[Source], list[Budgets]]:
         elif kind == BUDGET_FORMAT:
             budgets.append(load_budgets(path))
     if not files:
-        raise BenchError(f"{folder}: no result there; make them with headrace bench publish, or bench cluster --output")
+        raise NotAResult(f"{folder}: no result there; make them with headrace bench publish, or bench cluster --output")
     return load_results(files), budgets
 
 
 def load_budgets(path: Path) -> Budgets:
-    """Raises BenchError: the file cannot be read, or holds no budgets."""
+    """Raises NotAResult: the file cannot be read, or holds no budgets."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=Budgets)
     except OSError as error:
-        raise BenchError(f"{path}: cannot be read: {error.strerror}") from None
+        raise NotAResult(f"{path}: cannot be read: {error.strerror}") from None
     except msgspec.DecodeError as error:
-        raise BenchError(f"{path}: holds no budgets: {error}") from None
+        raise NotAResult(f"{path}: holds no budgets: {error}") from None
 
 
 def _format_of(path: Path) -> str | None:
     try:
         document = msgspec.json.decode(path.read_bytes())
     except OSError as error:
-        raise BenchError(f"{path}: cannot be read: {error.strerror}") from None
+        raise NotAResult(f"{path}: cannot be read: {error.strerror}") from None
     except msgspec.DecodeError as error:
-        raise BenchError(f"{path}: is no JSON: {error}") from None
+        raise NotAResult(f"{path}: is no JSON: {error}") from None
     found = document.get("format") if isinstance(document, dict) else None
     return found if isinstance(found, str) else None

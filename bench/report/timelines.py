@@ -248,15 +248,15 @@ def _memory(axes: Any, point: Point) -> None:
             label="main process of each node, resident" if at == 0 else None,
         )  # fmt: skip
         highest = max(highest, *(y for _, y in found))
-    for read, color, marker, label in (
-        ("pss_without_lmdb_max", RED, "^", "PSS without LMDB, largest node"),
-        ("pss_without_lmdb", BLUE, "o", "PSS without LMDB, mean node"),
+    for read, color, marker, size, dashes, label in (  # the second over the first, which shows between its dashes
+        ("pss_without_lmdb_max", RED, "^", 8, "-", "PSS without LMDB, largest node"),
+        ("pss_without_lmdb", BLUE, "o", 4, (0, (4, 4)), "PSS without LMDB, mean node"),
     ):
         known = [(certified_until(point, one.at_s), value / MEGABYTE) for one in point.memory
                  if (value := getattr(one, read)) is not None]  # fmt: skip
         if known:
-            axes.plot([x for x, _ in known], [y for _, y in known], color=color, marker=marker, ms=5, lw=1.8,
-                      zorder=3, label=label)  # fmt: skip
+            axes.plot([x for x, _ in known], [y for _, y in known], color=color, marker=marker, ms=size, lw=1.8,
+                      ls=dashes, zorder=3, label=label)  # fmt: skip
             highest = max(highest, *(y for _, y in known))
     axes.set_ylim(0, highest * 1.15)
     axes.set_xlim(left=0)

@@ -131,7 +131,7 @@ app.command("verify-proof")(chain_reads.verify_proof_command)
 app.add_typer(members.app, name="members")
 app.add_typer(doctor.app, name="doctor")
 app.command("demo")(demo)
-app.command("sim", context_settings=simulation.SETTINGS)(simulation.sim)
+app.command("sim", cls=simulation.SimCommand, context_settings=simulation.SETTINGS)(simulation.sim)
 
 
 if __name__ == "__main__":

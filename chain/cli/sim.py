@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
+from typer.core import TyperCommand
 
 import chain
 from chain.cli.common import JsonOption, note
@@ -26,6 +27,16 @@ NODES_MAX: Final = 31
 SEEDS_WITHOUT_END: Final = 10**9
 SETTINGS: Final = {"allow_extra_args": True, "ignore_unknown_options": True}
 OTHERS: Final = {"twins": "chain.sim.twins.__main__", "explore": "chain.sim.explore.__main__"}
+HELP_MORE: Final = "--help-more"
+
+
+class SimCommand(TyperCommand):
+    """`--help` beside --twins or --explore is about these, which have options of their own."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if any(f"--{name}" in args for name in OTHERS):
+            args = [HELP_MORE if word == "--help" else word for word in args]
+        return super().parse_args(ctx, args)
 
 
 def sim(
@@ -48,10 +59,10 @@ def sim(
         bool, typer.Option("--planted", help="Plant known bugs, and see that tests notice (source checkout).")
     ] = False,
     twins: Annotated[
-        bool, typer.Option("--twins", help="Validators that are two processes each; see --twins --help-more.")
+        bool, typer.Option("--twins", help="Validators that are two processes each; see --twins --help.")
     ] = False,
     explore: Annotated[
-        bool, typer.Option("--explore", help="Every order of a few messages; see --explore --help-more.")
+        bool, typer.Option("--explore", help="Every order of a few messages; see --explore --help.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -171,9 +182,9 @@ def _given(context: typer.Context) -> list[str]:
 
 def _run_other(name: str, arguments: Sequence[str]) -> int:
     """Hand the rest of the command line to a simulator of its own."""
-    passed = ["--help" if word == "--help-more" else word for word in arguments]
+    passed = ["--help" if word == HELP_MORE else word for word in arguments]
     try:
-        code: int = import_module(OTHERS[name]).main(passed)
+        code: int = import_module(OTHERS[name]).main(passed, program=f"headrace sim --{name}")
     except SystemExit as ending:
         code = ending.code if isinstance(ending.code, int) else EXIT_USAGE
     return code

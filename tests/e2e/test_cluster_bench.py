@@ -53,24 +53,32 @@ def test_a_short_run_has_all_its_figures(tmp_path: Path) -> None:
 
 
 def test_a_network_that_runs_is_measured_by_its_metrics(tmp_path: Path) -> None:
-    network = create_network(tmp_path / "network", name="running", nodes=some_nodes(1))
+    network = create_network(tmp_path / "network", name="running", nodes=some_nodes(4))
     processes = NetworkProcesses(network)
     output = tmp_path / "result.json"
 
-    async def run() -> subprocess.CompletedProcess[str]:
+    async def run() -> list[subprocess.CompletedProcess[str]]:
         await processes.start_all()
         try:
-            return await asyncio.to_thread(
-                bench, "--workload", "do_nothing", "--rate", "100", "--warmup", "0", "--seconds", "2",
-                "--url", network.nodes[0].rpc_url, "--key", str(network.account_path("operator")),
-                "--output", str(output),
-            )  # fmt: skip
+            return [
+                await asyncio.to_thread(
+                    bench, "--workload", "do_nothing", "--rate", "100", "--warmup", "0", "--seconds", "2",
+                    "--url", network.nodes[0].rpc_url, "--url", network.nodes[2].rpc_url,
+                    "--key", str(network.account_path(account)), "--output", str(output),
+                )
+                for account in ("harbour-bank", "operator")
+            ]  # fmt: skip
         finally:
             await processes.stop()
 
-    done = asyncio.run(run())
+    refused, done = asyncio.run(run())
+    assert refused.returncode == 2
+    assert "harbour-bank.json" in refused.stderr and "NETWORK/accounts/operator.json" in refused.stderr
     assert done.returncode == 0, done.stderr
-    [point] = results.load(output).runs[0].points
+    assert "4 validators, 2 of them addressed" in done.stderr and "4 validators, 2 of them addressed" in done.stdout
+    [loaded] = results.load(output).runs
+    assert (loaded.plan["nodes"], loaded.plan["addressed"], loaded.plan["executors"]) == (4, 2, 1)
+    [point] = loaded.points
     assert point.counts.certified > 0
     assert point.cpu is not None
     assert point.disk is None

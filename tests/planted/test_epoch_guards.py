@@ -185,6 +185,12 @@ def test_where_blocks_were_lost_no_leader_of_the_old_epoch_repeats_what_the_next
     assert repeated == [1, 2, 3]  # its own
 
 
+def test_where_blocks_were_lost_who_does_not_lead_the_old_epoch_repeats_nothing() -> None:
+    again = lost(1, set_of(1, 0, 2, 3, 4))
+    assert not again.core.is_leader
+    assert not [effect for effect in of(Broadcast, again.first) if isinstance(effect.message.message, PrePrepare)]
+
+
 # --- one core after the other ---
 
 

@@ -265,6 +265,24 @@ def test_a_leader_restarted_on_the_way_out_of_its_view_does_not_say_its_proposal
     assert said(PrePrepare, again.first) == []
 
 
+def test_a_leader_restarted_after_its_new_view_does_not_propose_afresh_what_that_proposes_again() -> None:
+    """Four views later it leads again, and the proposal that stands is its own."""
+    solo = Solo(number=0)
+    proposal = solo.chain.proposal(1, "a")
+    solo.step(TransactionsWaiting(overdue=False))
+    solo.step(ProposalPacked(view=View(0), proposal=proposal))
+    solo.prepare(proposal, 1, 2)
+    prepared = solo.chain.certificate(
+        MessageType.PREPARE, height=1, digest=proposal_digest(proposal), signers=(0, 1, 2)
+    )
+    for number in (1, 2, 3):
+        solo.hear_signed(solo.chain.view_change(number, 4, prepared=[prepared]))
+    assert (solo.replica.view, solo.replica.is_leader, solo.replica.is_changing) == (4, True, False)
+    again = solo.restart()
+    assert (again.replica.view, again.replica.is_leader) == (4, True)
+    assert said(PrePrepare, again.first) == []
+
+
 # --- from view to view ---
 
 

@@ -30,8 +30,9 @@ def say(text: str, to: TextIO | None = None) -> None:
     stream.flush()
 
 
-def parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m chain.sim.twins", description=__doc__)
+def parser(program: str) -> argparse.ArgumentParser:
+    """`program` as it was called."""
+    parser = argparse.ArgumentParser(prog=program, description=__doc__)
     parser.add_argument("--minutes", type=float, help="go on for so long, from where the state file ends")
     parser.add_argument("--state", type=Path, help="the file in which scenarios add up; by default in the user's cache")
     parser.add_argument("--from", type=int, dest="first", help="the first scenario's number")
@@ -89,9 +90,9 @@ def summary(done: Totals, state: State | None, *, next_number: int, wall_s: floa
     return result
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, *, program: str = "python -m chain.sim.twins") -> int:
     """0: every promise held; 1: one broke; 2: bad arguments."""
-    options = parser().parse_args(argv)
+    options = parser(program).parse_args(argv)
     only = DISAGREEMENT if options.only_agreement else None
     if options.scenario is not None:
         return show(options.scenario, seed=options.seed, story=options.story, only=only)

@@ -9,7 +9,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from chain.sim.explore.__main__ import PLANS, main
+from chain.sim.explore.__main__ import PLANS, conclusion, main
 from chain.sim.explore.automaton import FIRST, NOTHING, Automaton
 from chain.sim.explore.member import TIMEOUT, Life
 from chain.sim.explore.search import Search
@@ -172,6 +172,17 @@ def test_a_search_that_ends_early_says_so(capsys: pytest.CaptureFixture[str]) ->
     said = json.loads(capsys.readouterr().out)
     assert said["exhausted"] == []
     assert said["states"] >= 200
+
+
+def test_the_last_line_says_what_broke_and_how_much_was_tried() -> None:
+    done = Search(PLANS["silent, 1 height, 1 view"]).run()
+    cut = replace(done, exhausted=False)
+    assert conclusion({"a": done, "b": cut}, seconds=12) == "no promise broke; 1 of 2 plans exhausted in 0.2 min"
+    broken = replace(cut, problem="agreement")
+    assert conclusion({"a": done, "b": broken}, seconds=90) == (
+        "A PROMISE BROKE in 1 of 2 plans; 1 of 2 plans exhausted in 1.5 min"
+    )
+    assert conclusion({"a": done}, seconds=0) == "no promise broke; 1 of 1 plan exhausted in 0.0 min"
 
 
 @pytest.mark.slow

@@ -60,6 +60,33 @@ def test_wrong_usage_is_told_and_ends_with_2(
     assert text in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["twins", "explore"])
+def test_help_beside_another_simulator_is_about_that_one(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    for word in ("--help", "--help-more"):
+        assert main(["sim", f"--{name}", word]) == 0
+        assert f"usage: headrace sim --{name} [-h]" in capsys.readouterr().out
+    assert main(["sim", "--help"]) == 0
+    assert f"--{name}" in capsys.readouterr().out
+
+
+def test_plans_of_the_explicit_search_are_named_one_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sim", "--explore", "--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert {"  silent, 1 height, 1 view", "  leads view 0, 2 heights, 2 views"} <= set(lines)
+    assert main(["sim", "--explore", "--plan", "none"]) == 2
+    told = capsys.readouterr().err
+    assert "headrace sim --explore: error: argument --plan: 'none' is no plan, must be one of\n  silent, 1" in told
+
+
+def test_the_explicit_search_ends_with_what_it_means(capsys: pytest.CaptureFixture[str]) -> None:
+    plans = ["silent, 1 height, 1 view", "leads view 1, 1 height, 1 view"]
+    assert main(["sim", "--explore", "--plan", plans[0], "--plan", plans[1]]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("silent, 1 height, 1 view: exhausted")
+    assert lines[-1].startswith("no promise broke; 2 of 2 plans exhausted in 0.")
+    assert any(line.startswith("states: ") for line in lines) and any(line.startswith("steps: ") for line in lines)
+
+
 def test_seeds_and_jobs() -> None:
     assert list(parse_range("3..5")) == [3, 4, 5]
     assert list(parse_range("7")) == [7]

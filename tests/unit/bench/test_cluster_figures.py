@@ -13,18 +13,23 @@ from bench.cluster import results
 from bench.cluster.compare import compare, interval, render
 from bench.cluster.figures import (
     distribution,
+    falls_short,
     latencies_ms,
     latency_of,
     next_rate,
+    not_tried,
     per_second,
     percentile,
     slices_of,
     sustained,
 )
 from bench.cluster.records import Records
+from bench.cluster.report import nodes_in_words
 from bench.cluster.report import render as report
-from bench.errors import BenchError
-from tests.unit.bench.cluster_samples import point, result
+from bench.cluster.results import Cpu, Knee, Point, Result
+from bench.errors import BenchError, NotAResult
+from tests.unit.bench.cluster_samples import BOX, point, result
+from tests.unit.bench.report_samples import run as planned
 
 
 def records_of(due: list[float], certified: list[float], *, codes: list[int] | None = None) -> Records:
@@ -97,6 +102,19 @@ def test_a_point_is_sustained_if_enough_is_certified_in_time() -> None:
     assert not kept(100, None)
 
 
+def test_a_point_that_is_not_sustained_says_why() -> None:
+    def why(tps: float, p99: float | None) -> str:
+        return falls_short(offered_tps=200, tps=tps, p99_ms=p99, share_min=0.97, p99_ms_max=500)
+
+    assert why(200, 500) == ""
+    assert why(193.8, 100) == "96.9 % certified, at least 97 % needed"
+    assert why(193.99, 100) == "96.9 % certified, at least 97 % needed"
+    assert why(200, 501.5) == "p99 is 501.5 ms, at most 500 ms allowed"
+    assert why(200, None) == "nothing certified in time"
+    assert not_tried((100, 200, 400, 800), [100, 200]) == "not tried: 400, 800/s"
+    assert not_tried((100, 200), [100, 200]) == not_tried((), [300]) == ""
+
+
 def swept(limit: float, *, highest: float = 10_000, refine: int = 2) -> list[float]:
     """The rates a sweep from 100 on by doubling tries on a chain that sustains up to `limit`."""
     known: list[tuple[float, bool]] = []
@@ -147,14 +165,89 @@ def test_a_result_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     written = result(runs={"a": [point()]})
     results.save(written, path)
     assert results.load(path) == written
-    path.write_text('{"format": "older"}', encoding="utf-8")
-    with pytest.raises(BenchError, match="format is 'older', must be 'headrace-bench-cluster-1'"):
-        results.load(path)
-    path.write_text('{"format": "headrace-bench-cluster-1"}', encoding="utf-8")
-    with pytest.raises(BenchError, match="holds no result"):
-        results.load(path)
-    with pytest.raises(BenchError, match="cannot be read"):
+    for text, why in (
+        ('{"format": "older"}', "its format is 'older', must be 'headrace-bench-cluster-1'"),
+        ("# Headrace", "it is not JSON"),
+        ("[1]", "it names no format"),
+        ('{"workload": "zipf"}', "it names no format"),
+        ('{"format": "headrace-bench-cluster-1"}', "Object missing required field"),
+    ):
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(NotAResult, match=f"is no result of `headrace bench cluster`: {why}"):
+            results.load(path)
+    with pytest.raises(NotAResult, match="cannot be read"):
         results.load(tmp_path / "none.json")
+
+
+def running(name: str, *points: Point) -> Result:
+    """Of a network that ran already."""
+    made = result(runs={name: list(points)})
+    made.runs[0].plan.update(urls=["http://a:1", "http://b:1"], nodes=4, addressed=2)
+    return made
+
+
+def test_a_network_that_ran_already_is_not_compared_in_cpu() -> None:
+    own, other = result(runs={"a": [point()] * 3}), running("a", *[point()] * 3)
+    for pair in ((own, other), (other, own)):
+        found = {entry.figure: entry for entry in compare(*pair).differences}
+        for figure in ("CPU, us/tx/node", "CPU without verify, us/tx/node", "memory, PSS without LMDB, MB"):
+            assert not found[figure].comparable
+            assert found[figure].relative is found[figure].low is found[figure].differs is None
+        assert found["certified, tx/s"].comparable and found["certified, tx/s"].relative == 0
+        (cpu,) = [line for line in render(compare(*pair)).splitlines() if "CPU, us" in line]
+        assert "measured differently" in cpu and "%" not in cpu
+        notes = compare(*pair).notes
+        assert any("CPU and memory are measured differently" in note for note in notes)
+        assert not any("too few repeats" in note for note in notes)
+    assert all(entry.comparable for entry in compare(other, other).differences)
+
+
+def test_memory_is_in_millions_of_bytes_everywhere() -> None:
+    made = result(runs={"a": [point()]})
+    found = {entry.figure: entry for entry in compare(made, made).differences}
+    assert found["memory, PSS without LMDB, MB"].a == 100.0
+    text = report(made)
+    assert "300 MB resident, 200 PSS, 100 PSS without LMDB" in text and "MiB" not in text
+
+
+def test_the_report_shows_cpu_that_adds_up() -> None:
+    text = report(result(runs={"a": [point()]}))
+    assert "150 us a transaction and node: verify 50  other 100" in text
+    assert "0.3 cores a node; of one core: verify 10.0%  other 20.0%" in text
+    exact = Cpu(us_per_tx_per_node=50.3, by_work_us={"verify": 50.0}, busy_share={}, cores_per_node=0.3)
+    assert "node: verify 50\n" in report(result(runs={"a": [point(cpu=exact)]}))
+
+
+def test_slices_are_reported_where_they_mean_something() -> None:
+    assert "over time" not in report(result(runs={"a": [point()]}))
+    assert "over time     slices of 100: first 100, last 98 tx/s (98.0%)" in report(
+        result(runs={"a": [point(closed_loop=True)]})
+    )
+    counted = result(runs={"a": [point()]})
+    counted.runs[0].plan["transactions"] = 1_100
+    assert "(98.0%); in an open loop, below the knee, what was offered" in report(counted)
+
+
+def sweep_of(*points: Point, knee: float | None) -> Result:
+    found = Knee(repeat=0, offered_tps=knee, tps=knee, certified_share_min=0.97, p99_ms_max=500)
+    made = planned("a", list(points), knees=[found], sweep=[100, 200, 400])
+    return Result(name="made", created="2026-01-01", seconds=1.0, machine=BOX, runs=[made])
+
+
+def test_the_report_of_a_sweep_says_why_it_ended_and_what_was_not_tried() -> None:
+    good, bad = point(role="sweep"), point(role="sweep", offered_tps=200.0, tps=193.8)
+    text = report(sweep_of(good, bad, knee=100.0))
+    assert "    200/s not sustained: 96.9 % certified, at least 97 % needed\n    not tried: 400/s" in text
+    text = report(sweep_of(point(role="sweep", tps=50.0), knee=None))
+    assert "knee: below the first rate" in text
+    assert "    100/s not sustained: 50 % certified, at least 97 % needed\n    not tried: 200, 400/s" in text
+
+
+def test_nodes_that_were_not_addressed_are_told() -> None:
+    assert "4 validators, 2 of them addressed, 1 executor each" in report(running("a", point()))
+    assert "send_payment, 4 nodes, 1 executor each" in report(result(runs={"a": [point()]}))
+    assert nodes_in_words({"nodes": 1}) == "1 node"
+    assert nodes_in_words({"nodes": 2, "urls": ["a", "b"]}) == "2 validators"  # an older result
 
 
 def test_the_report_has_the_figures_and_says_what_is_missing() -> None:

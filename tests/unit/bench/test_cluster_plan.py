@@ -108,7 +108,14 @@ def test_a_number_of_transactions_takes_the_place_of_seconds() -> None:
 @pytest.mark.parametrize(
     ("text", "right"),
     [
-        ("rates = 5", "rates is 5, must be absent: it is no known key, known are name, question, workload"),
+        ("rates = 5", "unknown key `rates`; did you mean `rate`? known: name, question, workload"),
+        ("warmup = 5", "unknown key `warmup`; did you mean `warmup_s`? known: name, question"),
+        ("zebra = 5", "unknown key `zebra`; known: name, question"),
+        ("runs = 5", "unknown key `runs`; did you mean `run`?"),
+        ("window = 5", "unknown key `window`; did you mean `parameters.window`?"),
+        ("block_interval_ms = 5", "unknown key `block_interval_ms`; did you mean `node.consensus.block_interval_ms`?"),
+        ('pipeline = "off"', "unknown key `pipeline`; did you mean `ablation.pipeline`?"),
+        ('[[run]]\nname = "a"\n[[run]]\nname = "b"\nwarmup = 0', "run 'b': unknown key `warmup`; did you mean"),
         ("rate = 0", "rate is 0, must be a number, 0.1..1e+06 transactions a second"),
         ("rate = nan", "rate is nan, must be a number"),
         ('rate = "fast"', "rate is 'fast', must be a number"),
@@ -120,7 +127,7 @@ def test_a_number_of_transactions_takes_the_place_of_seconds() -> None:
         ("sweep = [200, 100]", "sweep is [200, 100], must be rising rates"),
         ("sweep = []", "sweep is [], must be rising rates"),
         ("sweep = 5", "sweep is 5, must be a list of rates, or a table with start, factor"),
-        ("sweep = { begin = 1 }", "sweep.begin is 1, must be absent: known are start, factor, highest, refine"),
+        ("sweep = { begin = 1 }", "unknown key `sweep.begin`; known: start, factor, highest, refine"),
         ("sweep = { factor = 1 }", "sweep.factor is 1, must be a number, 1.01..10 times the rate before"),
         ("sweep = [1]\ntransactions = 9", "sweep goes with `seconds` in an open loop"),
         ("soak_seconds = 5", "soak_seconds needs a sweep"),
@@ -129,16 +136,16 @@ def test_a_number_of_transactions_takes_the_place_of_seconds() -> None:
         ('link_delay_ms = { "1-9" = 5 }', "link_delay_ms is '1-9', must be two different nodes of 1..4"),
         ('link_delay_ms = { "1-1" = 5 }', "link_delay_ms is '1-1', must be two different nodes"),
         ('link_delay_ms = { "a-b" = 5 }', "link_delay_ms.a-b is 5, must be for two nodes"),
-        ("parameters.windows = 1", "parameters.windows is 1, must be absent: no such genesis parameter, known are"),
+        ("parameters.windows = 1", "unknown key `parameters.windows`; did you mean `parameters.window`? known: "),
         ('parameters.window = "x"', "parameters.window is 'x', must be a whole number"),
-        ('ablation.pipe = "off"', "ablation.pipe is 'off', must be absent: no such switch, known are pipeline, fsync"),
+        ('ablation.pipe = "off"', "unknown key `ablation.pipe`; did you mean `ablation.pipeline`? known: pipeline"),
         ('ablation.pipeline = "no"', "ablation.pipeline is 'no', must be one of on, off"),
         ("node = 3", "node is 3, must be a table"),
         ("faults = 3", "faults is 3, must be tables"),
         ('[[faults]]\nkind = "melt"\nat_s = 1', "faults[1].kind is 'melt', must be one of kill, stop, freeze"),
         ('[[faults]]\nkind = "kill"', "faults[1].at_s is None, must be a number"),
         ('[[faults]]\nkind = "kill"\nat_s = 1\nnode = 9', "faults.node is 9, must be 1..4 or \"leader\""),
-        ('[[faults]]\nkind = "kill"\nat_s = 1\nhow = 9', "faults[1].how is 9, must be absent: known are kind, node"),
+        ('[[faults]]\nkind = "kill"\nat_s = 1\nhow = 9', "unknown key `faults[1].how`; known: kind, node"),
         ("run = 1", "run is 1, must be tables"),
         ('[[run]]\nname = "a"\n[[run]]\nname = "a"', "run.name is ['a', 'a'], must be different"),
         ('[[run]]\nname = "a"\n[[run]]\nname = "b"\nrate = 0', "run 'b': rate is 0, must be a number"),
@@ -148,6 +155,13 @@ def test_what_is_wrong_is_refused_with_what_would_be_right(text: str, right: str
     with pytest.raises(ConfigError) as error:
         parsed(text)
     assert right in str(error.value)
+
+
+def test_a_key_of_the_whole_file_is_not_blamed_on_a_run() -> None:
+    with pytest.raises(ConfigError, match=r"^unknown key `warmup`; did you mean `warmup_s`\?"):
+        parsed('warmup = 3\n[[run]]\nname = "a"\n[[run]]\nname = "b"')
+    with pytest.raises(ConfigError, match=r"^unknown key `second`; did you mean `seconds`\?"):
+        parsed('[[run]]\nname = "a"\n[[run]]\nname = "b"', changes={"second": 3})
 
 
 def test_a_run_that_is_not_there_is_refused() -> None:

@@ -165,7 +165,7 @@ def test_other_benchmarks_are_left_out_of_a_folder_and_broken_files_are_named(tm
     with pytest.raises(BenchError, match=r"torn\.json"):
         load_folder(results)
     (tmp_path / "empty").mkdir()
-    assert main(["bench", "document", "--results", str(tmp_path / "empty"), "--into", str(document)]) == 1
+    assert main(["bench", "document", "--results", str(tmp_path / "empty"), "--into", str(document)]) == 2
 
 
 def test_a_budget_adds_up(tmp_path: Path) -> None:

@@ -105,6 +105,6 @@ def test_page_pictures_and_document_are_written(tmp_path: Path) -> None:
 def test_it_says_beforehand_what_would_be_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "publish", "--dry", "--results", str(tmp_path)]) == 0
     told = capsys.readouterr().err
-    assert "sustained: 2 runs" in told and "million" not in told and "minutes in all" in told
+    assert "sustained: 3 runs" in told and "million" not in told and "minutes in all" in told
     assert main(["bench", "publish", "--dry", "--results", str(tmp_path / "none")]) == 2
     assert list(tmp_path.iterdir()) == []
