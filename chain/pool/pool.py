@@ -179,12 +179,6 @@ class Pool:
         self.remove(gone)
         return gone
 
-    def oldest_waiting(self) -> Instant | None:
-        """When the longest-waiting transaction arrived."""
-        for entry in self._waiting.values():
-            return entry.arrived
-        return None
-
     def overdue(self, *, before: Instant, count_max: int) -> list[Transaction]:
         """Waiting transactions that arrived before the instant, at most `count_max`."""
         found: list[Transaction] = []
